@@ -1,0 +1,47 @@
+# The two commands of the README are `make run` and `make test`; both do all their set-up on a fresh Debian or Ubuntu.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= auto
+
+.PHONY: run test check format bench install dev system-packages clean
+
+run: install  ## start the sandboxes API and print what a client needs
+	@exec $(BIN)/toolboxd up
+
+test: dev system-packages  ## everything that can be tested on this machine
+	$(BIN)/pytest -n $(WORKERS) $(TESTS)
+
+check: dev  ## lint, format, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: dev  ## the speed card of a daemon started for it
+	$(BIN)/python -m bench.card
+
+install: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed (PYTHON=...)'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || ./tests/engines/apt-install python3-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c requirements-dev.txt -e '.[controlplane]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -r requirements-dev.txt -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+system-packages:
+	@./tests/engines/apt-install $$(cat tests/apt-packages.txt)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

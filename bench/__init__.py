@@ -1,0 +1,1 @@
+"""The speed card: what each operation costs, measured as a client sees it."""

@@ -1,0 +1,1 @@
+"""Chart extraction: code that runs inside the user's interpreter."""

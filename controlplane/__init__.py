@@ -1,0 +1,1 @@
+"""The sandboxes API that the SDKs call first, and a proxy to the daemons of the sandboxes."""

@@ -1,0 +1,140 @@
+"""Where the process driver keeps a sandbox on disk."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from controlplane.keys import store_secret
+from toolbox.children import tree
+from toolbox.config import ConfigError
+from toolbox.web.auth import Auth
+
+_MAX_SOCKET_PATH = 107
+_SOCKET_NAME = 42
+"""Length of `/{id}.sock`."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """A process, never mistaken for a later one with the same pid."""
+
+    pid: int
+    start_ticks: int
+    boot: str
+
+    def find(self) -> tree.Stat | None:
+        """Return the process if it still runs."""
+        found = tree.read_stat(self.pid)
+        if found is None or found.start_ticks != self.start_ticks or found.state in "ZX" or self.boot != boot_id():
+            return None
+        return found
+
+
+def boot_id() -> str:
+    """Return what names this run of the machine: pids and start times repeat after a reboot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class Place:
+    """The directories and files of one sandbox. All calls block."""
+
+    def __init__(self, root: Path, socket: Path) -> None:
+        self.root = root
+        self.socket = socket
+        self.home = root / "home"
+        self.temporary = root / "tmp"
+        self.state = root / "state"
+        self.token_file = root / "token"
+        self.log = root / "daemon.log"
+        self._identity = root / "daemon.json"
+
+    def make(self) -> None:
+        """Create the directories, and a token that only this sandbox's daemon accepts. Raises `OSError`."""
+        self.root.mkdir(mode=0o700)
+        for directory in (self.home, self.temporary, self.state):
+            directory.mkdir(mode=0o700)
+        store_secret(self.token_file, Auth.generate_token())
+
+    def remove(self) -> None:
+        """Remove everything. Raises `OSError`."""
+        self.socket.unlink(missing_ok=True)
+        if self.root.exists():
+            shutil.rmtree(self.root, onerror=_make_removable)
+
+    def token(self) -> str:
+        """Return the sandbox's token. Raises `OSError`."""
+        return self.token_file.read_text().strip()
+
+    def remember(self, pid: int) -> None:
+        """Record the daemon's process, for a control plane that comes after us. Raises `OSError`."""
+        found = tree.read_stat(pid)
+        if found is not None:
+            identity = Identity(pid=pid, start_ticks=found.start_ticks, boot=boot_id())
+            store_secret(self._identity, msgspec.json.encode(identity).decode())
+
+    def forget(self) -> None:
+        """The daemon has ended: remove what only lives with it."""
+        self._identity.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
+
+    def remembered(self) -> tree.Stat | None:
+        """Return the recorded daemon's process if it still runs."""
+        try:
+            identity = msgspec.json.decode(self._identity.read_bytes(), type=Identity)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return identity.find()
+
+
+def _make_removable(_function: object, path: str, _error: object) -> None:
+    """Remove what a sandbox made read-only: open the directory it is in and try again."""
+    parent = Path(path).parent
+    for directory in (parent, Path(path)):
+        if directory.is_dir() and not directory.is_symlink():
+            directory.chmod(stat.S_IRWXU)
+    target = Path(path)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+
+
+class Places:
+    """The directory that holds all sandboxes, and the one that holds their sockets."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.root = state_dir / "sandboxes"
+        near = state_dir / "run"
+        fits = len(os.fsencode(near)) + _SOCKET_NAME <= _MAX_SOCKET_PATH
+        # A socket's path is short by the kernel's rule; a state directory need not be.
+        digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
+        self.sockets = near if fits else Path(tempfile.gettempdir()) / f"toolboxd-{os.getuid()}-{digest}"
+
+    def open(self) -> None:
+        """Create the directories. Raises `ConfigError`."""
+        try:
+            for directory in (self.root, self.sockets):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.sockets.lstat()
+        except OSError as error:
+            raise ConfigError(f"cannot keep sandboxes: {error}") from None
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise ConfigError(f"somebody else can write to {self.sockets}")
+
+    def close(self) -> None:
+        """Remove the directory of sockets if it is empty."""
+        with contextlib.suppress(OSError):
+            self.sockets.rmdir()
+
+    def of(self, sandbox_id: str) -> Place:
+        """Return the place of one sandbox."""
+        return Place(self.root / sandbox_id, self.sockets / f"{sandbox_id}.sock")
+
+    def ids(self) -> list[str]:
+        """Return the ids of all sandboxes that have something on disk."""
+        return [entry.name for entry in self.root.iterdir() if entry.is_dir()]

@@ -1,0 +1,238 @@
+"""Where sandboxes are remembered: one repository interface, here over SQLite."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import aiosqlite
+import msgspec
+
+from controlplane.grants import Grant, Kind
+from controlplane.listing import Filter, Listing
+from controlplane.models import Record
+from toolbox.errors import Conflict
+
+SCHEMA_VERSION = 2
+_COLUMNS = (
+    "id", "name", "state", "snapshot", "target", "sandbox_class", "public", "recoverable", "cpu", "memory", "disk",
+    "gpu", "created_at", "last_activity_at", "auto_destroy_at",
+)  # fmt: skip
+_SCHEMA = f"""
+CREATE TABLE sandbox (
+  {", ".join(f"{name} {'TEXT PRIMARY KEY' if name == 'id' else ''}" for name in _COLUMNS)},
+  labels TEXT NOT NULL, document BLOB NOT NULL
+);
+CREATE UNIQUE INDEX sandbox_name ON sandbox (name);
+CREATE INDEX sandbox_created ON sandbox (created_at, id);
+CREATE INDEX sandbox_active ON sandbox (last_activity_at, id);
+"""
+_GRANT_SCHEMA = """
+CREATE TABLE access_grant (
+  digest TEXT PRIMARY KEY, kind TEXT NOT NULL, sandbox_id TEXT NOT NULL, expires_at TEXT NOT NULL,
+  document BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX grant_sandbox ON access_grant (sandbox_id);
+"""
+_STEPS = (_SCHEMA, _GRANT_SCHEMA)
+"""What each layout adds to the one before it."""
+
+
+class StoreError(Exception):
+    """The state cannot be used, said in one line."""
+
+
+class Repository(Protocol):
+    """The memory of the control plane; a cluster's own objects can serve as well as a database."""
+
+    async def add(self, record: Record) -> None:
+        """Remember a new sandbox. Raises `Conflict` when its name is taken."""
+
+    async def save(self, record: Record) -> None:
+        """Replace what is remembered of a sandbox; its last activity stays."""
+
+    async def remove(self, sandbox_id: str) -> None:
+        """Forget a sandbox, and what was granted for it."""
+
+    async def find(self, id_or_name: str) -> Record | None:
+        """Return the sandbox with this id, else the one with this name."""
+
+    async def everything(self) -> list[Record]:
+        """Return all sandboxes."""
+
+    async def page(self, listing: Listing, *, offset: int = 0) -> list[Record]:
+        """Return the listed sandboxes, at most `listing.limit`."""
+
+    async def count(self, wanted: Filter) -> int:
+        """Return how many sandboxes there are."""
+
+    async def touch(self, moments: Mapping[str, str]) -> None:
+        """Remember the last activity of sandboxes: id -> time."""
+
+
+class SqliteRepository:
+    """The repository in one SQLite file (WAL), used by one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database: aiosqlite.Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        self._database = await aiosqlite.connect(self._path, isolation_level=None)
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000"):
+                await self._execute(f"PRAGMA {pragma}")
+            await self._migrate()
+        except sqlite3.DatabaseError as error:
+            await self._database.close()
+            raise StoreError(f"cannot use {self._path}: {error}") from None
+        except StoreError:
+            await self._database.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._database is not None:
+            await self._database.close()
+            self._database = None
+
+    async def _migrate(self) -> None:
+        ((version,),) = await self._execute("PRAGMA user_version")
+        if version == SCHEMA_VERSION:
+            return
+        if version > SCHEMA_VERSION:
+            raise StoreError(f"{self._path} was written by a newer version (layout {version})")
+        assert self._database is not None  # noqa: S101 -- entered
+        steps = "".join(_STEPS[version:])
+        await self._database.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    async def _execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
+        assert self._database is not None  # noqa: S101 -- entered
+        return list(await self._database.execute_fetchall(statement, tuple(values)))
+
+    async def add(self, record: Record) -> None:
+        """Remember a new sandbox. Raises `Conflict` when its name is taken."""
+        columns = (*_COLUMNS, "labels", "document")
+        try:
+            await self._execute(
+                f"INSERT INTO sandbox ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+                _row(record),
+            )
+        except sqlite3.IntegrityError:
+            raise Conflict(f"a sandbox named {record.name} already exists") from None
+
+    async def save(self, record: Record) -> None:
+        """Replace what is remembered of a sandbox; its last activity stays."""
+        kept = ("id", "last_activity_at")
+        named = dict(zip((*_COLUMNS, "labels", "document"), _row(record), strict=True))
+        changes = {name: value for name, value in named.items() if name not in kept}
+        await self._execute(
+            f"UPDATE sandbox SET {', '.join(f'{name} = ?' for name in changes)} WHERE id = ?",  # noqa: S608 -- our names
+            (*changes.values(), record.id),
+        )
+
+    async def remove(self, sandbox_id: str) -> None:
+        """Forget a sandbox, and what was granted for it."""
+        await self._execute("DELETE FROM access_grant WHERE sandbox_id = ?", (sandbox_id,))
+        await self._execute("DELETE FROM sandbox WHERE id = ?", (sandbox_id,))
+
+    async def find(self, id_or_name: str) -> Record | None:
+        """Return the sandbox with this id, else the one with this name."""
+        rows = await self._execute(
+            "SELECT document, last_activity_at FROM sandbox WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1",
+            (id_or_name,),
+        )
+        return _record(rows[0]) if rows else None
+
+    async def everything(self) -> list[Record]:
+        """Return all sandboxes."""
+        return [_record(row) for row in await self._execute("SELECT document, last_activity_at FROM sandbox")]
+
+    async def page(self, listing: Listing, *, offset: int = 0) -> list[Record]:
+        """Return the listed sandboxes, at most `listing.limit`."""
+        condition, values = _condition(listing.filter)
+        direction = "DESC" if listing.descending else "ASC"
+        if (after := listing.after) is not None:
+            condition += f" AND ({listing.sort}, id) {'<' if listing.descending else '>'} (?, ?)"
+            values += [after.value, after.id]
+        rows = await self._execute(
+            f"SELECT document, last_activity_at FROM sandbox WHERE {condition} "  # noqa: S608 -- our names
+            f"ORDER BY {listing.sort} {direction}, id {direction} LIMIT ? OFFSET ?",
+            [*values, listing.limit, offset],
+        )
+        return [_record(row) for row in rows]
+
+    async def count(self, wanted: Filter) -> int:
+        """Return how many sandboxes there are."""
+        condition, values = _condition(wanted)
+        ((number,),) = await self._execute(f"SELECT count(*) FROM sandbox WHERE {condition}", values)  # noqa: S608
+        return int(number)
+
+    async def touch(self, moments: Mapping[str, str]) -> None:
+        """Remember the last activity of sandboxes: id -> time."""
+        assert self._database is not None  # noqa: S101 -- entered
+        await self._database.executemany(
+            "UPDATE sandbox SET last_activity_at = ? WHERE id = ?",
+            [(moment, sandbox_id) for sandbox_id, moment in moments.items()],
+        )
+
+    async def add_grant(self, grant: Grant) -> None:
+        """Remember a grant."""
+        await self._execute(
+            "INSERT INTO access_grant (digest, kind, sandbox_id, expires_at, document) VALUES (?, ?, ?, ?, ?)",
+            (grant.digest, grant.kind, grant.sandbox_id, grant.expires_at, msgspec.json.encode(grant)),
+        )
+
+    async def find_grant(self, digest: str) -> Grant | None:
+        """Return the grant of a token with this digest."""
+        rows = await self._execute("SELECT document FROM access_grant WHERE digest = ?", (digest,))
+        return msgspec.json.decode(rows[0][0], type=Grant) if rows else None
+
+    async def remove_grants(self, sandbox_id: str, kind: Kind, digest: str | None = None) -> None:
+        """Forget the grants of one kind for a sandbox, or the one with this digest."""
+        await self._execute(
+            "DELETE FROM access_grant WHERE sandbox_id = ?1 AND kind = ?2 AND (?3 IS NULL OR digest = ?3)",
+            (sandbox_id, kind, digest),
+        )
+
+    async def remove_expired(self, now: str) -> None:
+        """Forget what expired before `now`."""
+        await self._execute("DELETE FROM access_grant WHERE expires_at < ?", (now,))
+
+
+def _row(record: Record) -> list[Any]:
+    return [
+        *(getattr(record, name) for name in _COLUMNS),
+        msgspec.json.encode(record.labels).decode(),
+        msgspec.json.encode(record),
+    ]
+
+
+def _record(row: tuple[bytes, str]) -> Record:
+    document, last_activity_at = row
+    return msgspec.structs.replace(msgspec.json.decode(document, type=Record), last_activity_at=last_activity_at)
+
+
+def _condition(wanted: Filter) -> tuple[str, list[Any]]:
+    """Return the SQL condition for `wanted` and its values. Column names come from us, never from a client."""
+    terms: list[str] = ["1"]
+    values: list[Any] = []
+
+    def need(term: str, *given: Any) -> None:
+        terms.append(term)
+        values.extend(given)
+
+    for column, prefix in (("id", wanted.id_prefix), ("name", wanted.name_prefix)):
+        if prefix:
+            need(f"lower(substr({column}, 1, ?)) = lower(?)", len(prefix), prefix)
+    for name, value in wanted.labels.items():
+        need("EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)", name, value)
+    for column, allowed in wanted.one_of.items():
+        need(f"{column} IN ({', '.join('?' * len(allowed))})", *allowed)
+    for column, bound in wanted.at_least.items():
+        need(f"{column} >= ?", bound)
+    for column, bound in wanted.at_most.items():
+        need(f"{column} <= ?", bound)
+    for column, flag in wanted.equal.items():
+        need(f"{column} = ?", flag)
+    return " AND ".join(terms), values

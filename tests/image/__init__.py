@@ -1,0 +1,1 @@
+"""The container image as its users run it."""

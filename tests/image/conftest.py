@@ -1,0 +1,170 @@
+"""The built images, and containers that are gone with the test."""
+
+import fcntl
+import http.client
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import pytest
+
+from tests.conftest import ALLOWED_SKIP
+
+ROOT = Path(__file__).parents[2]
+PORT = 2280
+NAME = "localhost/sandbox-toolbox-test"
+"""What the images of these tests are called; containers are run by image id, so that two test runs do not mix."""
+_LABEL = "sandbox-toolbox-test=1"
+"""By this the images of earlier runs are found and removed, an hour later: no other run still needs them then."""
+_UNAVAILABLE = 75
+_END_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The command line of a container engine."""
+
+    program: str
+    build_options: Sequence[str]
+    env: Mapping[str, str]
+
+    def call(self, *arguments: str, text: str = "") -> str:
+        """Run a command of the engine with `text` on its stdin and return what it prints; it must succeed."""
+        done = subprocess.run(
+            [self.program, *arguments], input=text, capture_output=True, text=True, env=self.env, check=False
+        )
+        assert done.returncode == 0, f"{self.program} {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def build(self, *arguments: str, text: str = "") -> str:
+        """Build an image and return its id."""
+        options = ["--quiet", f"--label={_LABEL}", *self.build_options]
+        return self.call("build", *options, *arguments, text=text).splitlines()[-1]
+
+
+class Container:
+    """A container in the foreground."""
+
+    def __init__(self, engine: Engine, name: str, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self.name = name
+        self._engine = engine
+        self._process = process
+        self._errors = errors
+
+    def line(self, start: str) -> str:
+        """Return the rest of the first line on stdout that begins with `start`."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(start):
+                return line.removeprefix(start).strip()
+        self._errors.seek(0)
+        raise AssertionError(f"no line {start!r}: {self._errors.read()}")
+
+    @property
+    def port(self) -> int:
+        """The port of this machine that the container's is published at."""
+        return int(self._engine.call("port", self.name, f"{PORT}/tcp").rpartition(":")[2])
+
+    def request(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Send a request and return the status and the JSON answer."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), headers or {})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def terminate(self, seconds: float) -> int:
+        """Send SIGTERM and return the exit code, which must come in time."""
+        self._engine.call("kill", "--signal=TERM", self.name)
+        return self._process.wait(seconds)
+
+
+StartContainer = Callable[..., Container]
+
+
+@contextmanager
+def _running(engine: Engine, image: str, arguments: Sequence[str], options: Sequence[str]) -> Iterator[Container]:
+    name = f"sandbox-toolbox-test-{uuid4().hex}"
+    command = [engine.program, "run", "--rm", "--pull=never", "--log-driver=none", "--name", name]
+    publish = ["--publish", f"127.0.0.1::{PORT}"]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [*command, *publish, *options, image, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=engine.env,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Container(engine, name, process, errors)
+        finally:
+            # Fails where the container is already gone, which the check below wants.
+            subprocess.run([engine.program, "rm", "--force", name], capture_output=True, env=engine.env, check=False)
+            process.wait(_END_SECONDS)
+            _wait_until_gone(engine, name)
+
+
+def _wait_until_gone(engine: Engine, name: str) -> None:
+    deadline = time.monotonic() + _END_SECONDS
+    while engine.call("ps", "--all", "--quiet", "--filter", f"name={name}"):
+        assert time.monotonic() < deadline, f"container left behind: {name}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """Return this machine's container engine, set up if need be; skip where it cannot have one."""
+    done = subprocess.run([ROOT / "tests/engines/container-engine"], capture_output=True, text=True, check=False)
+    if done.returncode == _UNAVAILABLE:
+        pytest.skip(ALLOWED_SKIP + done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    env = {**os.environ, **{name: value for name, value in found.items() if name == "CONTAINERS_CONF"}}
+    return Engine(found["CONTAINER_ENGINE"], Path(found["BUILD_ARGS_FILE"]).read_text().split(), env)
+
+
+def _build_stage(engine: Engine, stage: str, lock: Path) -> str:
+    # One at a time, so that the second test process finds all layers made by the first.
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        # The stage they are copied from gets a name too: what has one is kept for the next run.
+        for each in ("build", stage):
+            image = engine.build("--target", each, "--tag", f"{NAME}:{each}", str(ROOT))
+        engine.call("image", "prune", "--force", "--filter", f"label={_LABEL}", "--filter", "until=1h")
+    return image
+
+
+@pytest.fixture(scope="session")
+def sandbox_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the id of the default image."""
+    return _build_stage(engine, "sandbox", tmp_path_factory.getbasetemp().parent / "image.lock")
+
+
+@pytest.fixture(scope="session")
+def daemon_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the name of the image that others copy the daemon from."""
+    _build_stage(engine, "daemon", tmp_path_factory.getbasetemp().parent / "image.lock")
+    return f"{NAME}:daemon"
+
+
+@pytest.fixture
+def start_container(engine: Engine) -> Iterator[StartContainer]:
+    """Return a function that runs an image with the daemon's port published; all are removed with the test."""
+    with ExitStack() as stack:
+
+        def start(image: str, *arguments: str, options: Sequence[str] = ()) -> Container:
+            return stack.enter_context(_running(engine, image, arguments, options))
+
+        yield start

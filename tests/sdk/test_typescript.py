@@ -1,0 +1,43 @@
+"""The published TypeScript SDK, unmodified, in Node."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.conftest import Server
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    ("script", "more"),
+    [
+        ("journey", {}),
+        ("fs", {}),
+        ("pty", {}),
+        ("session", {}),
+        ("fetch", {"RUNTIME": "deno"}),
+        ("fetch", {"RUNTIME": "serverless", "VERCEL": "1"}),
+    ],
+    ids=["journey", "fs", "pty", "session", "fetch-deno", "fetch-serverless"],
+)
+def test_script(typescript_sdk: Path, server: Server, script: str, more: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [BIN / "node", typescript_sdk / f"{script}.mjs"],
+        # The SDK looks for `.env` in the working directory.
+        cwd=tmp_path,
+        env=server.environ | more | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert not summary["failed"], "\n\n".join(f"{name}: {trace}" for name, trace in summary["failed"].items())
+    assert done.returncode == 0, done.stderr
+    assert len(summary["passed"]) >= 4
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,79 @@
+"""Options: where they come from, and what is refused."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from toolbox.config import ConfigError, ServeConfig, default_state_dir, split_entrypoint
+from toolbox.state import StateDir
+
+
+def load(tmp_path: Path, arguments: Mapping[str, str | None] | None = None, **environ: str) -> ServeConfig:
+    return ServeConfig.load(arguments or {}, {"HOME": str(tmp_path), **environ})
+
+
+def test_a_flag_wins_over_a_variable_over_the_reference_variable(tmp_path: Path) -> None:
+    assert load(tmp_path).log_level == "info"
+    assert load(tmp_path, LOG_LEVEL="debug").log_level == "debug"
+    assert load(tmp_path, LOG_LEVEL="debug", TOOLBOX_LOG_LEVEL="error").log_level == "error"
+    assert load(tmp_path, {"log_level": "warning"}, TOOLBOX_LOG_LEVEL="error").log_level == "warning"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"TOOLBOX_PORT": "x"},
+        {"TOOLBOX_PORT": "-1"},
+        {"TOOLBOX_LOG_FILE_COMPRESS": "maybe"},
+        {"TOOLBOX_WORK_DIR": "/no/such/directory"},
+        {"TOOLBOX_USER": "no-such-user"},
+        {"TOOLBOX_USER": "root"},
+    ],
+)
+def test_what_cannot_be_used_is_said(tmp_path: Path, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path, None, **environ)
+
+
+def test_token_files(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    with pytest.raises(ConfigError):
+        load(tmp_path, TOOLBOX_TOKEN_FILE=str(file)).resolve_token()
+    file.write_text("\n")
+    with pytest.raises(ConfigError):
+        load(tmp_path, TOOLBOX_TOKEN_FILE=str(file)).resolve_token()
+    file.write_text("abc\n")
+    assert load(tmp_path, TOOLBOX_TOKEN_FILE=str(file)).resolve_token() == "abc"
+
+
+def test_lists_and_numbers(tmp_path: Path) -> None:
+    config = load(tmp_path, TOOLBOX_ALLOW_ORIGINS="https://a, https://b,", TOOLBOX_OUTPUT_LIMIT_MB="3")
+    assert config.allow_origins == ("https://a", "https://b")
+    assert config.output_limit == 3 * 1024 * 1024
+
+
+def test_the_state_directory_is_private_and_its_layout_is_checked(tmp_path: Path) -> None:
+    state = StateDir.open(tmp_path / "state")
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert state.directory("a", "b").is_dir()
+    StateDir.open(tmp_path / "state")
+    (tmp_path / "state/layout.json").write_text('{"layout": 99}')
+    with pytest.raises(ConfigError, match="layout 99"):
+        StateDir.open(tmp_path / "state")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError):
+        StateDir.open(tmp_path / "file")
+
+
+def test_where_state_goes_by_default(tmp_path: Path) -> None:
+    assert default_state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/sandbox-toolbox")
+    assert default_state_dir({"HOME": str(tmp_path)}) == tmp_path / ".local/state/sandbox-toolbox"
+
+
+def test_the_entrypoint_follows_two_dashes() -> None:
+    assert split_entrypoint(["serve", "--port", "1", "--", "npm", "start", "--", "x"]) == (
+        ["serve", "--port", "1"],
+        ("npm", "start", "--", "x"),
+    )
+    assert split_entrypoint(["serve"]) == (["serve"], ())

@@ -1,0 +1,130 @@
+"""The command line: `toolboxd serve | up | doctor`."""
+
+import argparse
+import asyncio
+import errno
+import os
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from toolbox import __version__
+from toolbox.config import CommonConfig, ConfigError, ServeConfig, UpConfig, add_arguments, split_entrypoint
+
+_MOST_FILES = 65_536
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options, entrypoint = split_entrypoint(sys.argv[1:] if argv is None else argv)
+    arguments = vars(_parser().parse_args(options))
+    command = arguments.pop("command")
+    try:
+        match command:
+            case "serve":
+                config = ServeConfig.load(arguments, os.environ)
+                return _serve(config, entrypoint)
+            case "up":
+                return _up(UpConfig.load(arguments, os.environ))
+            case _:
+                from toolbox.doctor import report  # noqa: PLC0415 -- only for this command
+
+                return report(sys.stdout)
+    except ConfigError as error:
+        print(f"toolboxd: {error}", file=sys.stderr)  # noqa: T201 -- a command line talks
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="toolboxd", description="The computer of an AI agent, over HTTP.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser(
+        "serve", help="run the daemon of this sandbox", usage="toolboxd serve [options] [-- entrypoint command]"
+    )
+    add_arguments(serve, ServeConfig)
+    up = commands.add_parser("up", help="run the sandboxes API, with a daemon for each sandbox")
+    add_arguments(up, UpConfig)
+    commands.add_parser("doctor", help="tell what is there, and what is lost without the rest")
+    return parser
+
+
+def _serve(config: ServeConfig, entrypoint: tuple[str, ...]) -> int:
+    from dataclasses import replace  # noqa: PLC0415
+
+    with _without_certificates():
+        from toolbox.app import running  # noqa: PLC0415 -- `--help` needs none of it
+
+    async def serve(stop: asyncio.Event) -> int:
+        async with running(replace(config, entrypoint=entrypoint), sole=True) as daemon:
+            if daemon.generated_token is not None:
+                print(f"TOOLBOX_TOKEN={daemon.generated_token}", flush=True)  # noqa: T201
+            if daemon.ssh_port:
+                print(f"Starting SSH server on port {daemon.ssh_port}", flush=True)  # noqa: T201
+            place = f"socket {config.socket}" if config.socket else f"port {daemon.port}"
+            print(f"Starting toolbox server on {place}", flush=True)  # noqa: T201 -- platforms wait for this line
+            await stop.wait()
+        return 0
+
+    return run_until_signal(config, serve)
+
+
+def _up(config: UpConfig) -> int:
+    try:
+        from controlplane.app import run  # noqa: PLC0415 -- an optional extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"`up` needs the extra sandbox-toolbox[controlplane]: {error}") from None
+    return run_until_signal(config, lambda stop: run(config, stop))
+
+
+def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run `serve` with logging set up; the event it gets is set by SIGTERM and SIGINT. Raises `ConfigError`."""
+    from toolbox.logs import logging_to  # noqa: PLC0415
+
+    async def guarded() -> int:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return await serve(stop)
+
+    _raise_file_limit()
+    with logging_to(config):
+        try:
+            return asyncio.run(guarded())
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+                raise
+            raise ConfigError(f"cannot listen: {error.strerror}") from None
+
+
+@contextmanager
+def _without_certificates() -> Iterator[None]:
+    """Let aiohttp be imported without the system's CA certificates, which it loads twice at once.
+
+    That takes a quarter of our start, and the daemon opens no TLS connection with it.
+    """
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each stream and child needs some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

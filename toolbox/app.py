@@ -1,0 +1,184 @@
+"""The composition root: which services the daemon has, in which order they live, which areas answer.
+
+Services are entered in the order written here and left in reverse. Adding an area is its service and its routes here.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from toolbox import __version__
+from toolbox.children.environment import Environment
+from toolbox.children.process import Children
+from toolbox.config import ConfigError, ServeConfig, secret_variables
+from toolbox.files.find import Finder
+from toolbox.files.identity import Identity
+from toolbox.files.routes import routes as file_routes
+from toolbox.files.routes_search import routes as file_search_routes
+from toolbox.files.service import Files
+from toolbox.files.threads import FileThreads
+from toolbox.lifetime import Readiness, TaskSet
+from toolbox.port.ports import Ports
+from toolbox.port.routes import routes as port_routes
+from toolbox.process.execute import Commands
+from toolbox.process.processes import Processes
+from toolbox.process.routes import routes as process_routes
+from toolbox.proxy.routes import routes as proxy_routes
+from toolbox.pty.routes import routes as pty_routes
+from toolbox.pty.sessions import Terminals
+from toolbox.session.routes import routes as session_routes
+from toolbox.session.sessions import Sessions
+from toolbox.ssh.routes import routes as ssh_routes
+from toolbox.ssh.server import Ssh
+from toolbox.state import StateDir
+from toolbox.system.routes import routes as system_routes
+from toolbox.system.usage import Usage
+from toolbox.web.auth import Auth, Mode
+from toolbox.web.endpoint import Endpoint
+from toolbox.web.idempotency import IdempotentCalls
+from toolbox.web.loopback import Loopback
+from toolbox.web.metrics import Metrics
+from toolbox.web.middleware import DAEMON_SOURCE, Pipeline
+from toolbox.web.openapi import document_routes
+from toolbox.web.relay import keep_relayed_headers
+from toolbox.web.server import Server, build_application
+from toolbox.web.signing import Signatures
+from toolbox.web.websocket import Sockets
+
+AREAS = (
+    system_routes,
+    file_routes,
+    file_search_routes,
+    process_routes,
+    session_routes,
+    pty_routes,
+    port_routes,
+    proxy_routes,
+    ssh_routes,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A daemon that answers."""
+
+    port: int
+    """TCP port, 0 when listening on a unix socket."""
+    generated_token: str | None
+    ssh_port: int = 0
+    """Port of SSH, 0 when it has none."""
+
+
+def build_auth(config: ServeConfig) -> tuple[Auth, str | None]:
+    """Return the auth rules and, if one had to be made, the generated token. Raises `ConfigError`."""
+    token = config.resolve_token()
+    private = config.socket is not None or config.bound_to_loopback
+    name = config.auth or ("token" if token or not private else "local")
+    try:
+        mode = Mode(name)
+    except ValueError:
+        raise ConfigError(f"auth: not usable: {name!r}") from None
+    if mode is Mode.LOCAL and not private:
+        raise ConfigError("auth=local needs a loopback address or a unix socket")
+    generated = Auth.generate_token() if mode is Mode.TOKEN and token is None else None
+    origins = frozenset(config.allow_origins)
+    signatures = Signatures(config.signing_key) if config.signing_key else None
+    token = token or generated if mode is Mode.TOKEN else None
+    return Auth(mode, token, allow_origins=origins, signatures=signatures), generated
+
+
+@asynccontextmanager
+async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[Running]:
+    """Run the daemon. `sole`: it has the process for itself. Raises `ConfigError`, and `OSError` from listening."""
+    auth, generated = build_auth(config)
+    state = StateDir.open(config.state_dir)
+    environment = Environment(config.work_dir, hide=secret_variables(), user=config.user, shell=config.shell)
+    children = Children(user=config.user, sole=sole)
+    commands = Commands(children, environment, state.directory("spool"), config.output_limit)
+    file_threads = FileThreads(Identity.of_user(config.user) if config.user else None)
+    files = Files(config.work_dir, file_threads)
+    finder = Finder(children, environment, file_threads)
+    sessions = Sessions(
+        children,
+        environment,
+        state.directory("spool"),
+        log_limit=config.session_log_limit,
+        total_log_limit=config.total_log_limit,
+        entrypoint=config.entrypoint,
+    )
+    terminals = Terminals(children, environment)
+    ports, loopback, idempotent = Ports(), Loopback(auth), IdempotentCalls(state.directory("idempotency"))
+    ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
+    metrics, sockets, readiness = Metrics(), Sockets(), Readiness()
+    metrics.gauge("children", "Processes started and not yet ended", children.__len__)
+    metrics.gauge("websockets", "Open websockets", sockets.__len__)
+    services: dict[type, Any] = {
+        type(each): each
+        for each in (
+            auth,
+            environment,
+            children,
+            commands,
+            files,
+            finder,
+            metrics,
+            sockets,
+            ports,
+            loopback,
+            sessions,
+            terminals,
+            ssh,
+            idempotent,
+            Processes(children),
+            readiness,
+            Usage(config.work_dir),
+        )
+    }
+    pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE)
+    app = build_application(endpoints(), services, pipeline)
+    app.on_response_prepare.append(keep_relayed_headers)
+    app.on_shutdown.append(lambda _: sockets.close_all())
+    app.on_shutdown.append(loopback.close_tunnels)
+    app.on_shutdown.append(ssh.close_connections)
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(TaskSet())
+        tasks.start(metrics.watch_loop(), "event loop lag")
+        await stack.enter_async_context(children)
+        await stack.enter_async_context(commands)
+        await stack.enter_async_context(ports)
+        await stack.enter_async_context(loopback)
+        await stack.enter_async_context(sessions)
+        await stack.enter_async_context(terminals)
+        await stack.enter_async_context(file_threads)
+        await stack.enter_async_context(finder)
+        await stack.enter_async_context(ssh)
+        await stack.enter_async_context(idempotent)
+        # Left right after the server, so that the services above find their processes gone.
+        stack.push_async_callback(children.end_all)
+        server = Server(app, pipeline, prefixes=_prefixes(config.sandbox_id))
+        await server.start()
+        stack.push_async_callback(server.stop)
+        port = await _listen(server, config)
+        readiness.ready = True
+        try:
+            yield Running(port, generated, ssh.port)
+        finally:
+            readiness.ready = False
+
+
+def endpoints() -> Sequence[Endpoint]:
+    """Return every endpoint of the daemon, its API document included."""
+    found = [endpoint for area in AREAS for endpoint in area]
+    return [*found, *document_routes(found, title="sandbox-toolbox", version=__version__)]
+
+
+async def _listen(server: Server, config: ServeConfig) -> int:
+    if config.socket is not None:
+        await server.listen_unix(str(config.socket))
+        return 0
+    return await server.listen_tcp(config.host, config.port)
+
+
+def _prefixes(sandbox_id: str) -> tuple[str, ...]:
+    return (f"/toolbox/{sandbox_id}", f"/{sandbox_id}") if sandbox_id else ()

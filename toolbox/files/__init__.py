@@ -1,0 +1,1 @@
+"""The sandbox's files: list, inspect, change, upload and download them."""

@@ -1,0 +1,1 @@
+"""The way to the HTTP servers that run in the sandbox."""

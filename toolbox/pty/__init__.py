@@ -1,0 +1,1 @@
+"""Terminals: a shell on a pseudo-terminal with any number of clients."""

@@ -1,0 +1,1 @@
+"""Sessions: persistent shells whose commands' output is kept and can be followed."""

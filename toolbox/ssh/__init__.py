@@ -1,0 +1,1 @@
+"""SSH into the sandbox: shells, commands, files and forwarded ports."""

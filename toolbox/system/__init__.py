@@ -1,0 +1,1 @@
+"""The daemon about itself: version, directories, health, metrics, configuration at run time."""

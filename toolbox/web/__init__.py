@@ -1,0 +1,1 @@
+"""HTTP mechanics: the only code that knows requests, headers and status codes."""
