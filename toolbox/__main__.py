@@ -60,15 +60,21 @@ def _serve(config: ServeConfig, entrypoint: tuple[str, ...]) -> int:
     async def serve(stop: asyncio.Event) -> int:
         async with running(replace(config, entrypoint=entrypoint), sole=True) as daemon:
             if daemon.generated_token is not None:
-                print(f"TOOLBOX_TOKEN={daemon.generated_token}", flush=True)  # noqa: T201
+                _announce(f"TOOLBOX_TOKEN={daemon.generated_token}")
             if daemon.ssh_port:
-                print(f"Starting SSH server on port {daemon.ssh_port}", flush=True)  # noqa: T201
+                _announce(f"Starting SSH server on port {daemon.ssh_port}")
             place = f"socket {config.socket}" if config.socket else f"port {daemon.port}"
-            print(f"Starting toolbox server on {place}", flush=True)  # noqa: T201 -- platforms wait for this line
+            _announce(f"Starting toolbox server on {place}")  # platforms wait for this line
             await stop.wait()
         return 0
 
     return run_until_signal(config, serve)
+
+
+def _announce(line: str) -> None:
+    """Write a line to stdout with one system call, also when unbuffered: the entrypoint writes there too."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _up(config: UpConfig) -> int:
