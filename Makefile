@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: run test check format bench install dev system-packages clean
+.PHONY: run test check format bench bundle install dev system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
@@ -24,6 +24,8 @@ format: dev
 bench: dev  ## the speed card of a daemon started for it
 	$(BIN)/python -m bench.card
 
+bundle: build/bundle/LICENSE  ## the daemon with its own Python, loader and libc, in one folder for any Linux
+
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
 
@@ -39,6 +41,15 @@ $(VENV)/.installed: pyproject.toml requirements-dev.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -r requirements-dev.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+# What the bundle is made of.
+SOURCES := pyproject.toml requirements-dev.txt README.md LICENSE NOTICE \
+  $(shell find bundle charts controlplane toolbox -type f ! -path '*/__pycache__/*')
+
+build/bundle/LICENSE: $(SOURCES) | $(BIN)/python
+	@command -v cc >/dev/null || ./tests/engines/apt-install gcc libc6-dev
+	$(BIN)/python -m bundle build/bundle
+	@touch $@
 
 system-packages:
 	@./tests/engines/apt-install $$(cat tests/apt-packages.txt)

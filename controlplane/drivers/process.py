@@ -31,7 +31,7 @@ class ProcessDriver:
     name = "process"
 
     def __init__(self, state_dir: Path, children: Children) -> None:
-        self.user = getpass.getuser()
+        self.user = _user()
         self._children = children
         self._places = Places(state_dir)
         self._daemons: dict[str, Daemon] = {}
@@ -124,6 +124,14 @@ class ProcessDriver:
         await daemon.end(force=True)
         if self._death is not None:
             self._death(daemon.id, reason)
+
+
+def _user() -> str:
+    """Return the name of the user we run as; in a container it may have none, only a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _machine(directory: Path) -> Resources:

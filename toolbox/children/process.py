@@ -304,6 +304,14 @@ def _take_ignored_signals() -> None:
 
 
 def _setpriv(user: pwd.struct_passwd) -> list[str]:
-    """Return the command that becomes `user` and then runs its arguments; empty where there is none."""
+    """Return the command that becomes `user` and then runs its arguments; empty where there is none.
+
+    Busybox has a program of that name too, which cannot do it.
+    """
     program = shutil.which("setpriv")
-    return [program, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"] if program else []
+    if (
+        program is None
+        or b"--reuid" not in subprocess.run([program, "--help"], capture_output=True, check=False).stdout
+    ):
+        return []
+    return [program, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--"]

@@ -1,0 +1,1 @@
+"""The relocatable bundle."""

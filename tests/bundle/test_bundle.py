@@ -1,0 +1,62 @@
+"""The bundle on this machine: what is in it, and what its launchers do."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from toolbox import __version__
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def run(program: Path, *argv: str, **env: str) -> str:
+    """Run a program that must succeed and say nothing on stderr."""
+    done = subprocess.run([program, *argv], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+def test_starts_by_any_name_of_it(bundle: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(bundle / "bin/toolboxd")
+    assert run(link, "--version") == f"{__version__}\n"
+
+
+def test_a_library_to_preload_is_for_children_only(bundle: Path) -> None:
+    program = "import os, sys; print(os.environ['LD_PRELOAD'], *os.environ, sys.executable)"
+    shown = run(bundle / "bin/python3", "-c", program, LD_PRELOAD="/nowhere.so")
+    assert shown.split() == ["/nowhere.so", "LD_PRELOAD", str(bundle / "bin/python3")]
+
+
+def test_own_python_starts_itself_again(bundle: Path) -> None:
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'toolbox', '--version'], check=True)"
+    assert run(bundle / "bin/python3", "-c", program) == f"{__version__}\n"
+
+
+def test_a_launcher_elsewhere_says_what_it_misses(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    copy = tmp_path / "bin/toolboxd"
+    copy.write_bytes((bundle / "bin/toolboxd").read_bytes())
+    copy.chmod(0o755)
+    done = subprocess.run([copy], capture_output=True, text=True, check=False)
+    expected = f"toolboxd: {tmp_path}/loader/toolboxd: No such file or directory\n"
+    assert (done.returncode, done.stderr) == (127, expected)
+
+
+def test_is_compiled_and_open_to_every_user(bundle: Path) -> None:
+    module = bundle / "packages/toolbox/__pycache__"
+    assert [path.name for path in module.glob("app.*.pyc")], "not compiled: each start would be slow"
+    unreadable = [path for path in bundle.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o444 != 0o444]
+    assert unreadable == []
+
+
+def test_every_package_can_be_imported(bundle: Path) -> None:
+    program = """
+import importlib, importlib.metadata
+names = [name for name in importlib.metadata.packages_distributions() if name.isidentifier()]
+for name in names:
+    importlib.import_module(name)
+print(*names)
+"""
+    assert {"toolbox", "aiohttp", "aiosqlite"} <= set(run(bundle / "bin/python3", "-c", program).split())
