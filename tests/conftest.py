@@ -28,6 +28,7 @@ MAY_BLOCK = {
     "children/process.py": {"spawn"},
     # A memfd is memory.
     "process/execute.py": {"_spawn"},
+    "git/native.py": {"_memory_file"},
     # procfs and cgroupfs are answered from memory.
     "children/tree.py": {"read_stat", "direct_children"},
     "children/memory.py": {"_read", "_counter_file"},
@@ -93,8 +94,25 @@ class Daemon:
 
 @pytest.fixture(scope="session")
 def typescript_sdk() -> Path:
-    """Install the locked TypeScript SDK once, and return its directory; parallel test processes wait for each other."""
-    directory = Path(__file__).parent / "sdk/typescript"
+    """Return the directory of the locked TypeScript SDK, installed."""
+    return npm_install(Path(__file__).parent / "sdk/typescript")
+
+
+@pytest.fixture(scope="session")
+def node_programs() -> Path:
+    """Return the directory of the locked TypeScript language server and browser editor, installed."""
+    return npm_install(Path(__file__).parent / "lsp/node")
+
+
+@pytest.fixture(scope="session")
+def path_with_node(node_programs: Path) -> str:
+    """Return a PATH on which the TypeScript language server comes first, and then our Node, which it needs."""
+    places = (node_programs / "node_modules/.bin", Path(sys.executable).parent, os.environ["PATH"])
+    return os.pathsep.join(map(str, places))
+
+
+def npm_install(directory: Path) -> Path:
+    """Install the locked packages of `directory` once, and return it; parallel test processes wait for each other."""
     mark = directory / "node_modules/.package-lock.json"
     with (directory / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

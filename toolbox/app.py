@@ -4,7 +4,7 @@ Services are entered in the order written here and left in reverse. Adding an ar
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,12 @@ from toolbox.files.routes import routes as file_routes
 from toolbox.files.routes_search import routes as file_search_routes
 from toolbox.files.service import Files
 from toolbox.files.threads import FileThreads
+from toolbox.git.native import Native
+from toolbox.git.routes import routes as git_routes
+from toolbox.git.service import Git
 from toolbox.lifetime import Readiness, TaskSet
+from toolbox.lsp.routes import routes as lsp_routes
+from toolbox.lsp.servers import LanguageServers
 from toolbox.port.ports import Ports
 from toolbox.port.routes import routes as port_routes
 from toolbox.process.execute import Commands
@@ -50,9 +55,11 @@ AREAS = (
     system_routes,
     file_routes,
     file_search_routes,
+    git_routes,
     process_routes,
     session_routes,
     pty_routes,
+    lsp_routes,
     port_routes,
     proxy_routes,
     ssh_routes,
@@ -99,6 +106,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     file_threads = FileThreads(Identity.of_user(config.user) if config.user else None)
     files = Files(config.work_dir, file_threads)
     finder = Finder(children, environment, file_threads)
+    native_git = Native(children, environment, state.directory("spool"))
+    git = Git(native_git, file_threads, files.resolve, str(config.work_dir))
     sessions = Sessions(
         children,
         environment,
@@ -108,6 +117,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         entrypoint=config.entrypoint,
     )
     terminals = Terminals(children, environment)
+    language_servers = LanguageServers(children, environment, file_threads, config.language_servers)
     ports, loopback, idempotent = Ports(), Loopback(auth), IdempotentCalls(state.directory("idempotency"))
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
     metrics, sockets, readiness = Metrics(), Sockets(), Readiness()
@@ -122,12 +132,14 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             commands,
             files,
             finder,
+            git,
             metrics,
             sockets,
             ports,
             loopback,
             sessions,
             terminals,
+            language_servers,
             ssh,
             idempotent,
             Processes(children),
@@ -144,16 +156,23 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(TaskSet())
         tasks.start(metrics.watch_loop(), "event loop lag")
-        await stack.enter_async_context(children)
-        await stack.enter_async_context(commands)
-        await stack.enter_async_context(ports)
-        await stack.enter_async_context(loopback)
-        await stack.enter_async_context(sessions)
-        await stack.enter_async_context(terminals)
-        await stack.enter_async_context(file_threads)
-        await stack.enter_async_context(finder)
-        await stack.enter_async_context(ssh)
-        await stack.enter_async_context(idempotent)
+        living: tuple[AbstractAsyncContextManager[Any], ...] = (
+            children,
+            commands,
+            ports,
+            loopback,
+            sessions,
+            terminals,
+            file_threads,
+            finder,
+            language_servers,
+            native_git,
+            git,
+            ssh,
+            idempotent,
+        )
+        for service in living:
+            await stack.enter_async_context(service)
         # Left right after the server, so that the services above find their processes gone.
         stack.push_async_callback(children.end_all)
         server = Server(app, pipeline, prefixes=_prefixes(config.sandbox_id))

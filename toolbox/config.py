@@ -8,8 +8,9 @@ import argparse
 import ipaddress
 import os
 import pwd
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, get_args, get_type_hints
 
@@ -105,6 +106,8 @@ class ServeConfig(CommonConfig):
     ssh_port: int | None = option("port for SSH (0: any free one); without it SSH has no port", None)
     ssh_authorized_keys: Path | None = option("file of keys that SSH lets in; the token works as a password", None)
     entrypoint: tuple[str, ...] = ()
+    language_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Commands by language, from `TOOLBOX_LSP_<LANGUAGE>`, the language as it stands there."""
 
     @property
     def output_limit(self) -> int:
@@ -135,7 +138,7 @@ class ServeConfig(CommonConfig):
             raise ConfigError(f"the shell cannot be run: {config.shell}")
         if config.user is not None:
             _check_user(config.user)
-        return config
+        return replace(config, language_servers=_language_servers(environ))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +203,22 @@ def _natural(text: str) -> int:
     if number < 0:
         raise ValueError(text)
     return number
+
+
+def _language_servers(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    commands = {}
+    for name, command in environ.items():
+        language = name.removeprefix("TOOLBOX_LSP_")
+        if language == name or not language or not command:
+            continue
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ConfigError(f"{name}: not a command: {error}") from None
+        if not words:
+            raise ConfigError(f"{name}: not a command: {command!r}")
+        commands[language] = tuple(words)
+    return commands
 
 
 def _check_user(name: str) -> None:

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import TextIO
 
 from toolbox.children.environment import Environment
+from toolbox.lsp.languages import find_program
 
 _PROGRAMS = {
     "bash": "commands run in a plainer shell",
     "git": "git operations",
     "setpriv": "quick start of children as another user",
+}
+_LANGUAGE_SERVERS = {
+    "pylsp": "language server for Python",
+    "typescript-language-server": "language server for TypeScript and JavaScript",
 }
 _MODULES = {"aiosqlite": "`toolboxd up`, the sandboxes API"}
 
@@ -20,8 +25,9 @@ _MODULES = {"aiosqlite": "`toolboxd up`, the sandboxes API"}
 def report(out: TextIO) -> int:
     """Write a line per program, library and ability; return 0, or 1 if something that is always needed is missing."""
     lines: list[tuple[str, bool, str]] = []
-    for name, use in _PROGRAMS.items():
-        path = shutil.which(name)
+    places = os.environ.get("PATH", os.defpath)
+    for name, use in {**_PROGRAMS, **_LANGUAGE_SERVERS}.items():
+        path = find_program(name, places) if name in _LANGUAGE_SERVERS else shutil.which(name)
         lines.append((f"program {name}", path is not None, path or f"without it: no {use}"))
     for name, use in _MODULES.items():
         there = importlib.util.find_spec(name) is not None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from daytona import AsyncDaytona, CreateSandboxFromSnapshotParams, Daytona, DaytonaConfig
 
+from tests.git.conftest import commit, git, make
+from tests.git.http_server import GitServer, serve
 from tests.sdk.clients import Either, Sdk, without_loop
 
 
@@ -130,3 +133,25 @@ def folder(sdk: Sdk, box: Any, tmp_path: Path) -> Iterator[str]:
     sdk.run(box.fs.create_folder(path, "755"))
     yield path
     sdk.run(box.fs.delete_file(path, recursive=True))
+
+
+@pytest.fixture(scope="session")
+def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
+    """Serve `open.git` with the branches main and feature, to be copied, never to be pushed to."""
+    root = tmp_path_factory.mktemp("remotes")
+    seed = make(root / "seed")
+    git(seed, "checkout", "--quiet", "-b", "feature")
+    commit(seed, "feature.txt", "feature\n")
+    git(seed, "checkout", "--quiet", "main")
+    git(root, "clone", "--quiet", "--bare", "seed", "open.git")
+    git(root, "init", "--quiet", "--bare", "empty.git")
+    with serve(root) as running:
+        yield running
+
+
+@pytest.fixture
+def git_remote(git_server: GitServer, tmp_path: Path) -> str:
+    """Return the name of a copy of `open.git` that needs a login."""
+    name = f"private/{tmp_path.name}-{uuid.uuid4().hex[:8]}.git"
+    git(git_server.root, "clone", "--quiet", "--bare", "open.git", name)
+    return name

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.git.http_server import PASSWORD, USERNAME, GitServer
 from tests.sdk.conftest import Server
 
 BIN = Path(sys.executable).parent
@@ -19,17 +20,34 @@ BIN = Path(sys.executable).parent
         ("fs", {}),
         ("pty", {}),
         ("session", {}),
+        ("git", {}),
+        ("lsp", {}),
         ("fetch", {"RUNTIME": "deno"}),
         ("fetch", {"RUNTIME": "serverless", "VERCEL": "1"}),
     ],
-    ids=["journey", "fs", "pty", "session", "fetch-deno", "fetch-serverless"],
+    ids=["journey", "fs", "pty", "session", "git", "lsp", "fetch-deno", "fetch-serverless"],
 )
-def test_script(typescript_sdk: Path, server: Server, script: str, more: dict[str, str], tmp_path: Path) -> None:
+def test_script(
+    typescript_sdk: Path,
+    server: Server,
+    git_server: GitServer,
+    git_remote: str,
+    path_with_node: str,
+    script: str,
+    more: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    git = {
+        "GIT_SERVER": git_server.url(""),
+        "GIT_REMOTE": git_remote,
+        "GIT_USERNAME": USERNAME,
+        "GIT_PASSWORD": PASSWORD,
+    }
     done = subprocess.run(
         [BIN / "node", typescript_sdk / f"{script}.mjs"],
         # The SDK looks for `.env` in the working directory.
         cwd=tmp_path,
-        env=server.environ | more | {"TMPDIR": str(tmp_path)},
+        env=server.environ | more | git | {"TMPDIR": str(tmp_path), "SANDBOX_PATH": path_with_node},
         capture_output=True,
         text=True,
         timeout=100,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Self
 
+from toolbox import paths
 from toolbox.errors import FileReadFailed, InvalidPath
-from toolbox.files import paths
 from toolbox.files.compression import Format, compress, load
 from toolbox.files.tarstream import DIRECTORY, FIFO, FILE, LINK, SYMLINK
 from toolbox.files.threads import FileThreads

@@ -21,8 +21,8 @@ import stat
 import tempfile
 from collections.abc import Sequence
 
+from toolbox import paths
 from toolbox.errors import InvalidPath
-from toolbox.files import paths
 from toolbox.files.edits import make_parents
 
 MARK = ".toolbox-tmp"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from toolbox import paths
 from toolbox.errors import FileReadFailed, InvalidPath
-from toolbox.files import paths
 from toolbox.files.threads import FileThreads
 
 IN_ONE_PIECE = 256 * 1024

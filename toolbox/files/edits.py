@@ -8,8 +8,8 @@ import re
 import stat
 from collections.abc import Callable
 
+from toolbox import paths
 from toolbox.errors import BadRequest, InvalidPath
-from toolbox.files import paths
 from toolbox.files.trees import remove_tree
 
 _OCTAL = re.compile(r"(?:0o)?0*([0-7]{1,4})")

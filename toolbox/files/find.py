@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Self
 
+from toolbox import paths
 from toolbox.children.environment import Environment
 from toolbox.children.process import Child, Children
 from toolbox.errors import ToolboxError
-from toolbox.files import paths
 from toolbox.files.lines import Line, RipgrepLines, lines_below, lines_in
 from toolbox.files.models import FoundLine
 from toolbox.files.search import below, in_shifts

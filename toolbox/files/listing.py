@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 
-from toolbox.files import paths
+from toolbox import paths
 from toolbox.files.models import FileInfo
 from toolbox.web import wire
 

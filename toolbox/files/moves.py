@@ -5,8 +5,8 @@ import errno
 import os
 import stat
 
+from toolbox import paths
 from toolbox.errors import Conflict, InvalidPath
-from toolbox.files import paths
 from toolbox.files.atomic import temporary_name
 from toolbox.files.copies import copy_tree, snapshot
 from toolbox.files.trees import remove_tree

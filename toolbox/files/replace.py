@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 
+from toolbox import paths
 from toolbox.errors import InvalidPath, ToolboxError, from_os_error
-from toolbox.files import paths
 from toolbox.files.atomic import Replacement
 from toolbox.files.models import ReplaceResult
 from toolbox.files.threads import FileThreads

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from toolbox import paths
 from toolbox.errors import FileReadFailed, ToolboxError, from_os_error
-from toolbox.files import paths
 from toolbox.files.downloads import IN_ONE_PIECE, Download
 from toolbox.files.listing import Listing
 from toolbox.files.sending import Connection

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from toolbox.files import paths
+from toolbox import paths
 from toolbox.files.bodies import form_reader, receive_one
 from toolbox.files.models import (
     BulkUploadAnswer,

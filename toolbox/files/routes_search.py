@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from toolbox.files import paths, search
+from toolbox import paths
+from toolbox.files import search
 from toolbox.files.archives import receive_archive, send_archive
 from toolbox.files.events import send_events
 from toolbox.files.find import Finder

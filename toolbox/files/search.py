@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from toolbox.files import paths
+from toolbox import paths
 from toolbox.files.globs import BadPattern, Match, name_matcher
 from toolbox.files.threads import FileThreads
 

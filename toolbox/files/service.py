@@ -3,8 +3,9 @@
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
+from toolbox import paths
 from toolbox.errors import BadRequest, InvalidPath
-from toolbox.files import edits, globs, listing, moves, paths, replace, search, waiting
+from toolbox.files import edits, globs, listing, moves, replace, search, waiting
 from toolbox.files.archive import Archive
 from toolbox.files.atomic import Replacement
 from toolbox.files.compression import Format

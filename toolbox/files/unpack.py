@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Self
 
+from toolbox import paths
 from toolbox.errors import BadRequest, InvalidPath, PayloadTooLarge
-from toolbox.files import edits, paths
+from toolbox.files import edits
 from toolbox.files.atomic import temporary_name, write_all
 from toolbox.files.compression import PIECE, Decoder, load
 from toolbox.files.models import UnpackAnswer

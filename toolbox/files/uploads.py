@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
+from toolbox import paths
 from toolbox.errors import (
     BadRequest,
     FileReadFailed,
@@ -15,7 +16,6 @@ from toolbox.errors import (
     ToolboxError,
     from_os_error,
 )
-from toolbox.files import paths
 from toolbox.files.atomic import Replacement
 from toolbox.files.models import UploadedFile
 from toolbox.files.multipart import MultipartReader, Truncated

@@ -7,8 +7,9 @@ import time
 from contextlib import suppress
 from typing import Literal
 
+from toolbox import paths
 from toolbox.errors import RequestTimeout
-from toolbox.files import inotify, listing, paths
+from toolbox.files import inotify, listing
 from toolbox.files.inotify import Inotify
 from toolbox.files.models import FileInfo, WaitAnswer
 from toolbox.files.threads import FileThreads

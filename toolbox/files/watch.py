@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Self
 
+from toolbox import paths
 from toolbox.errors import InvalidPath, Unavailable
-from toolbox.files import inotify, paths
+from toolbox.files import inotify
 from toolbox.files.atomic import MARK
 from toolbox.files.changes import MAX_EVENTS, Changes
 from toolbox.files.globs import Match

@@ -25,7 +25,7 @@ from toolbox.pty.models import (
 from toolbox.pty.sessions import Terminals, Viewer, exit_reason
 from toolbox.web import wire
 from toolbox.web.endpoint import Routes
-from toolbox.web.websocket import EXIT_CONTROL_PROTOCOL, Socket, Sockets, offered_protocols
+from toolbox.web.websocket import EXIT_CONTROL_PROTOCOL, Socket, Sockets, offered_protocols, require_upgrade
 
 routes = Routes("process")
 
@@ -61,7 +61,7 @@ async def create_connect(
     Variables come in the subprotocol `X-Daytona-Pty-Envs~` followed by a JSON object in unpadded base64url. What goes
     wrong is answered before the upgrade.
     """
-    _require_upgrade(request)
+    require_upgrade(request)
     variables = _variables(offered_protocols(request))
     terminals.create(query.id, cwd=query.cwd, variables=variables, size=Size(query.cols, query.rows))
     # No await since the start: the viewer is there before the shell's first byte.
@@ -95,7 +95,7 @@ async def connect(
 
     Binary messages are terminal bytes both ways; text messages of the form `{"type":"control"}` tell the state.
     """
-    _require_upgrade(request)
+    require_upgrade(request)
     try:
         viewer = terminals.view(session_id, query.offset)
     except NotFound:
@@ -103,11 +103,6 @@ async def connect(
     except Unavailable as error:
         return await _refuse(request, sockets, error.message)
     return await _serve(request, sockets, viewer)
-
-
-def _require_upgrade(request: web.Request) -> None:
-    if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise BadRequest("this route is a websocket: an upgrade is needed")
 
 
 def _variables(offered: list[str]) -> dict[str, str]:

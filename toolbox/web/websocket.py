@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
+from toolbox.errors import BadRequest
 from toolbox.lifetime import TaskSet
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,12 @@ def choose_protocol(offered: list[str]) -> str | None:
     if EXIT_CONTROL_PROTOCOL in offered:
         return EXIT_CONTROL_PROTOCOL
     return offered[0] if offered else None
+
+
+def require_upgrade(request: web.Request) -> None:
+    """Raise `BadRequest` for a request that is not the start of a websocket."""
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        raise BadRequest("this route is a websocket: an upgrade is needed")
 
 
 async def _until_gone(work: Coroutine[Any, Any, None]) -> None:

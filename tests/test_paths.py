@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from toolbox import paths
 from toolbox.errors import InvalidPath
-from toolbox.files import paths
 
 names = st.binary(min_size=1).filter(lambda name: b"\0" not in name)
 

@@ -1,0 +1,1 @@
+"""Language servers: what they know of a project, over HTTP and raw to an editor."""
