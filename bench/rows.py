@@ -6,6 +6,7 @@ Milliseconds are medians. A row cleans up after itself, so that rows can be run 
 import io
 import json
 import statistics
+import subprocess
 import threading
 import time
 import uuid
@@ -241,6 +242,35 @@ def archive(target: Target) -> Figures:
         return {"archive_1000_down_ms": down, "archive_1000_up_ms": up}
 
 
+def run_python(client: Client, code: str) -> Any:
+    """Run a Python program."""
+    return client.json("POST", "/process/code-run", {"code": code, "language": "python"})
+
+
+def run_program(target: Target) -> Figures:
+    """A Python program that prints, and, in turn, the bare interpreter it runs in."""
+    client = target.client()
+    code = "print('hi')"
+    python = run_python(client, "import sys; print(sys.executable)")["result"].strip()
+    command = [python, "-u", "-c", code]
+    bare, ours = [], []
+    for _ in range(5):
+        bare.append(median_ms(lambda: subprocess.run(command, stdout=subprocess.PIPE, check=True), 20))
+        ours.append(median_ms(lambda: run_python(client, code), 20))
+    return {"bare_python_ms": statistics.median(bare), "code_run_ms": statistics.median(ours)}
+
+
+def run_chart(target: Target) -> Figures:
+    """A Python program that shows one chart, and one that saves the same figure to memory."""
+    client = target.client()
+    draw = "import io, matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2, 4])\n"
+    show, save = draw + "plt.show()", draw + "plt.savefig(io.BytesIO(), bbox_inches='tight')\nplt.close()"
+    if not run_python(client, show).get("artifacts"):
+        return {}  # no matplotlib there
+    chart = median_ms(lambda: run_python(client, show), 7)
+    return {"code_run_chart_ms": chart, "code_run_savefig_ms": median_ms(lambda: run_python(client, save), 7)}
+
+
 @contextmanager
 def terminal(target: Target) -> Iterator[WebSocket]:
     """Give a connection to a new terminal, and end it."""
@@ -468,6 +498,8 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     replace_text,
     upload_many,
     archive,
+    run_program,
+    run_chart,
     session_execute,
     session_follow,
     pty_echo,

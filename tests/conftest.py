@@ -29,6 +29,8 @@ MAY_BLOCK = {
     # A memfd is memory.
     "process/execute.py": {"_spawn"},
     "git/native.py": {"_memory_file"},
+    # The text that starts each program: once.
+    "process/code_run.py": {"_bootstrap"},
     # procfs and cgroupfs are answered from memory.
     "children/tree.py": {"read_stat", "direct_children"},
     "children/memory.py": {"_read", "_counter_file"},

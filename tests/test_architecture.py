@@ -66,6 +66,8 @@ def test_heavy_libraries_are_imported_when_first_used() -> None:
     heavy = {"prometheus_client", "jupyter_client", "git", "mss", "Xlib", "PIL", "asyncssh", "hypothesis", "uuid6"}
     for package in ("toolbox", "controlplane"):
         for file in (ROOT / package).rglob("*.py"):
+            if file.parent.name == "inside":  # another process
+                continue
             top = {
                 (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
                 for node in ast.parse(file.read_text()).body

@@ -1,4 +1,4 @@
-"""The command line: `toolboxd serve | up | doctor`."""
+"""The command line: `toolboxd serve | up | kernel-python | doctor`."""
 
 import argparse
 import asyncio
@@ -11,7 +11,15 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from toolbox import __version__
-from toolbox.config import CommonConfig, ConfigError, ServeConfig, UpConfig, add_arguments, split_entrypoint
+from toolbox.config import (
+    CommonConfig,
+    ConfigError,
+    ServeConfig,
+    UpConfig,
+    add_arguments,
+    secret_variables,
+    split_entrypoint,
+)
 
 _MOST_FILES = 65_536
 
@@ -28,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _serve(config, entrypoint)
             case "up":
                 return _up(UpConfig.load(arguments, os.environ))
+            case "kernel-python":
+                return _kernel_python(ServeConfig.load(arguments, os.environ))
             case _:
                 from toolbox.doctor import report  # noqa: PLC0415 -- only for this command
 
@@ -47,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(serve, ServeConfig)
     up = commands.add_parser("up", help="run the sandboxes API, with a daemon for each sandbox")
     add_arguments(up, UpConfig)
+    kernel_python = commands.add_parser("kernel-python", help="print which Python kernels run in")
+    add_arguments(kernel_python, ServeConfig)
     commands.add_parser("doctor", help="tell what is there, and what is lost without the rest")
     return parser
 
@@ -69,6 +81,23 @@ def _serve(config: ServeConfig, entrypoint: tuple[str, ...]) -> int:
         return 0
 
     return run_until_signal(config, serve)
+
+
+def _kernel_python(config: ServeConfig) -> int:
+    from toolbox.children.environment import Environment  # noqa: PLC0415
+    from toolbox.children.process import Children  # noqa: PLC0415
+    from toolbox.children.python import Pythons  # noqa: PLC0415
+
+    async def find() -> None:
+        environment = Environment(config.work_dir, hide=secret_variables(), user=config.user)
+        async with Children(user=config.user) as children:
+            pythons = Pythons(children, environment, config.kernel_python)
+            kernels, programs = await pythons.for_kernels(), await pythons.for_programs(environment.child())
+        print(kernels.path)  # noqa: T201
+        print(f"kernels: {kernels}; code-run: {programs}", file=sys.stderr)  # noqa: T201
+
+    asyncio.run(find())
+    return 0
 
 
 def _announce(line: str) -> None:

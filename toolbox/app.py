@@ -11,6 +11,7 @@ from typing import Any
 from toolbox import __version__
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
+from toolbox.children.python import Pythons
 from toolbox.config import ConfigError, ServeConfig, secret_variables
 from toolbox.files.find import Finder
 from toolbox.files.identity import Identity
@@ -26,6 +27,7 @@ from toolbox.lsp.routes import routes as lsp_routes
 from toolbox.lsp.servers import LanguageServers
 from toolbox.port.ports import Ports
 from toolbox.port.routes import routes as port_routes
+from toolbox.process.code_run import Programs
 from toolbox.process.execute import Commands
 from toolbox.process.processes import Processes
 from toolbox.process.routes import routes as process_routes
@@ -102,6 +104,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     state = StateDir.open(config.state_dir)
     environment = Environment(config.work_dir, hide=secret_variables(), user=config.user, shell=config.shell)
     children = Children(user=config.user, sole=sole)
+    pythons = Pythons(children, environment, config.kernel_python)
     commands = Commands(children, environment, state.directory("spool"), config.output_limit)
     file_threads = FileThreads(Identity.of_user(config.user) if config.user else None)
     files = Files(config.work_dir, file_threads)
@@ -130,6 +133,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             environment,
             children,
             commands,
+            pythons,
             files,
             finder,
             git,
@@ -143,6 +147,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             ssh,
             idempotent,
             Processes(children),
+            Programs(commands, children, environment, pythons),
             readiness,
             Usage(config.work_dir),
         )

@@ -100,6 +100,9 @@ class ServeConfig(CommonConfig):
     signing_key: str | None = option("key that signed file URLs are verified with", None, secret=True)
     user: str | None = option("user that children and file operations act as (needs root)", None)
     shell: Path | None = option("shell that runs commands; without it the best of /etc/shells", None)
+    kernel_python: Path | None = option(
+        "Python that kernels and code-run use; without it python3 on the PATH, or else the daemon's own", None
+    )
     output_limit_mb: int = option("output kept of one command, in MiB", 128)
     session_log_limit_mb: int = option("output kept of one session command, in MiB; the oldest goes first", 64)
     total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024)
@@ -136,6 +139,9 @@ class ServeConfig(CommonConfig):
             raise ConfigError(f"the work dir is not a directory: {config.work_dir}")
         if config.shell is not None and not os.access(config.shell, os.X_OK):
             raise ConfigError(f"the shell cannot be run: {config.shell}")
+        python = config.kernel_python
+        if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
+            raise ConfigError(f"the kernel python cannot be run: {python}")
         if config.user is not None:
             _check_user(config.user)
         return replace(config, language_servers=_language_servers(environ))

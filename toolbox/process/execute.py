@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,21 @@ DISCONNECT_GRACE = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """A finished command. `exit_code` is the contract's: -1 when the shell was killed or never started."""
+    """A process that has ended. `end` is None when it never started."""
 
     output: Spool
-    exit_code: int = -1
-    cause: str | None = None
+    end: Exit | None = None
     timed_out: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command as the contract has it: -1 when the shell was killed or never started."""
+        return self.end.code if self.end is not None and self.end.code is not None else -1
+
+    @property
+    def cause(self) -> str | None:
+        """Why it died, in words; None for an ordinary exit."""
+        return self.end.cause if self.end is not None else None
 
 
 class Commands:
@@ -60,9 +69,20 @@ class Commands:
         check_variables(env)
         if cwd and "\0" in cwd:
             raise BadRequest("invalid cwd: it contains NUL")
+        directory = self._environment.directory(cwd)
+        what = f"{self._environment.shell} in {directory}"
+        async with self.watch(lambda output: self._spawn(output, command, directory, env), what, timeout) as outcome:
+            yield outcome
+
+    @asynccontextmanager
+    async def watch(self, spawn: Callable[[int], Child], what: str, timeout: float) -> AsyncIterator[Outcome]:
+        """Start a process with `spawn`, which gets the descriptor for its output, and yield its outcome as `run` does.
+
+        An `OSError` of `spawn` becomes the outcome too: `what` cannot be started.
+        """
         pipe = OutputPipe(Spool(self._spool_dir, self._output_limit))
         try:
-            yield await self._run(pipe, command, cwd, env, timeout)
+            yield await self._outcome(pipe, spawn, what, timeout)
         finally:
             if not pipe.at_end:
                 self._tasks.start(self._drain(pipe), "drain output")
@@ -74,14 +94,11 @@ class Commands:
         finally:
             pipe.close()
 
-    async def _run(
-        self, pipe: OutputPipe, command: str, cwd: str | None, env: Mapping[str, str], timeout: float
-    ) -> Outcome:
-        directory = self._environment.directory(cwd)
+    async def _outcome(self, pipe: OutputPipe, spawn: Callable[[int], Child], what: str, timeout: float) -> Outcome:
         try:
-            child = self._spawn(pipe.write_end, command, directory, env)
+            child = spawn(pipe.write_end)
         except OSError as error:
-            pipe.spool.append(f"cannot start {self._environment.shell} in {directory}: {error.strerror}".encode())
+            pipe.spool.append(f"cannot start {what}: {error.strerror}".encode())
             return Outcome(output=pipe.spool)
         finally:
             pipe.close_write_end()
@@ -96,8 +113,7 @@ class Commands:
             self._tasks.start(child.kill_tree(DISCONNECT_GRACE), f"kill tree of {child.pid}")
             raise
         await pipe.finish(OUTPUT_GRACE)
-        code = end.code if end.code is not None else -1
-        return Outcome(output=pipe.spool, exit_code=code, cause=end.cause, timed_out=timed_out)
+        return Outcome(output=pipe.spool, end=end, timed_out=timed_out)
 
     def _spawn(self, output: int, command: str, cwd: str, env: Mapping[str, str]) -> Child:
         shell = self._environment.shell

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from charts.models import Chart
 from toolbox.web.wire import Model, Text
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
@@ -28,6 +29,36 @@ class ExecuteResponse(Model):
     """Why the shell died, when it did not exit by itself: a signal's name, out of memory."""
     cut_bytes: int | msgspec.UnsetType = msgspec.UNSET
     """How many bytes of output were not kept; a notice stands in their place."""
+
+
+class CodeRunRequest(Model):
+    """A program as text. It runs in the work dir, its standard input is empty."""
+
+    code: Text
+    language: Text
+    """python, javascript or typescript."""
+    argv: list[str] = []
+    envs: dict[str, str] = {}
+    timeout: Seconds = 0
+
+
+class CodeRunArtifacts(Model):
+    """What a program has made beside its output."""
+
+    charts: list[Chart]
+
+
+class CodeRunResponse(Model):
+    """How the program ended, what it printed (as `ExecuteResponse`), and the figures of matplotlib it has shown."""
+
+    exit_code: int
+    """128 + n after signal n; 127 when nothing runs the language, as `result` then says; -1 when it never started."""
+    result: str | msgspec.UnsetType = msgspec.UNSET
+    artifacts: CodeRunArtifacts | msgspec.UnsetType = msgspec.UNSET
+    cause: str | msgspec.UnsetType = msgspec.UNSET
+    """Why it died, when it did not exit by itself."""
+    cut_bytes: int | msgspec.UnsetType = msgspec.UNSET
+    """How many bytes of output were not kept."""
 
 
 class ProcessInfo(Model):

@@ -9,6 +9,26 @@ class Version(Model):
     version: str
 
 
+class Interpreter(Model):
+    """A Python that runs the user's code."""
+
+    path: str
+    origin: str
+    """configured, sandbox (the `python3` of its PATH) or daemon (its own)."""
+
+
+class SystemInfo(Model):
+    """What the daemon is, and what it runs things with."""
+
+    version: str
+    work_dir: str
+    shell: str
+    kernel_python: Interpreter
+    """Runs the contexts of the code interpreter."""
+    program_python: Interpreter
+    """Runs the programs of code-run."""
+
+
 class Directory(Model):
     """One directory."""
 

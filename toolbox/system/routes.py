@@ -6,9 +6,20 @@ from aiohttp import web
 
 from toolbox import __version__
 from toolbox.children.environment import Environment
+from toolbox.children.python import Python, Pythons
 from toolbox.errors import Unavailable
 from toolbox.lifetime import Readiness
-from toolbox.system.models import Directory, EnvRequest, Health, InitRequest, Message, SystemMetrics, Version
+from toolbox.system.models import (
+    Directory,
+    EnvRequest,
+    Health,
+    InitRequest,
+    Interpreter,
+    Message,
+    SystemInfo,
+    SystemMetrics,
+    Version,
+)
 from toolbox.system.usage import Usage
 from toolbox.web.auth import Auth
 from toolbox.web.endpoint import Routes
@@ -21,6 +32,22 @@ routes = Routes("system")
 async def version() -> Version:
     """Return the daemon's version."""
     return Version(version=f"v{__version__}")
+
+
+@routes.get("/system", "GetSystemInfo")
+async def system_info(environment: Environment, pythons: Pythons) -> SystemInfo:
+    """Return what the daemon is, and what it runs things with."""
+    return SystemInfo(
+        version=f"v{__version__}",
+        work_dir=str(environment.work_dir),
+        shell=environment.shell,
+        kernel_python=_interpreter(await pythons.for_kernels()),
+        program_python=_interpreter(await pythons.for_programs(environment.child())),
+    )
+
+
+def _interpreter(python: Python) -> Interpreter:
+    return Interpreter(path=python.path, origin=python.origin)
 
 
 @routes.get("/work-dir", "GetWorkDir")

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from toolbox.web import wire
@@ -14,7 +15,7 @@ _IN_ONE_PIECE = 256 * 1024
 
 async def stream_json(
     request: web.Request,
-    fields: Mapping[str, Any],
+    fields: Mapping[str, Any] | msgspec.Struct,
     texts: Mapping[str, AsyncIterator[str]],
     *,
     status: int = 200,

@@ -1,0 +1,24 @@
+"""Asking an installed program about itself."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from toolbox.children.process import Children
+
+_SECONDS = 20.0
+
+
+async def ask(children: Children, argv: Sequence[str], env: Mapping[str, str]) -> int | None:
+    """Run a program that answers by its exit code; None when it cannot be run, is killed or does not answer."""
+    try:
+        child = children.spawn(argv, cwd="/", env=env)
+    except OSError:
+        return None
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return (await child.wait()).code
+    except TimeoutError:
+        return None
+    finally:
+        if child.exit is None:
+            await child.kill_tree(grace=0)
