@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
         ("pty", {}),
         ("session", {}),
         ("git", {}),
-        ("lsp", "code_run", "code_run_old", {}),
+        ("lsp", {}),
         ("code_run", {}),
         ("code_run_old", {}),
         ("fetch", {"RUNTIME": "deno"}),
