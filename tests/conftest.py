@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from toolbox.app import running
 from toolbox.children import tree
@@ -22,6 +23,9 @@ from toolbox.config import ServeConfig
 ALLOWED_SKIP = "not possible here: "
 """How the reason of a skip begins that CI accepts."""
 
+# A loaded machine is slow, and that is no failure.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 MAY_BLOCK = {
     # vfork and exec of one program: a millisecond, and a thread would cost more (see Children.spawn).

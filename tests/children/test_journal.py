@@ -43,7 +43,7 @@ async def test_records_in_order_with_offsets(store: JournalStore) -> None:
     assert await collect(journal, 4) == [(4, STDERR, b"e"), (5, STDOUT, b"f")]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     parts=st.lists(st.tuples(st.sampled_from([STDOUT, STDERR]), st.integers(1, 100_000)), max_size=20),
     cuts=st.tuples(st.floats(0, 1), st.floats(0, 1)),

@@ -41,7 +41,7 @@ def joined(parts: list[tuple[int, bytes]], stream: int) -> str:
     return b"".join(data for each, data in parts if each == stream).decode()
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(RECORDS)
 def test_the_sdk_gets_back_every_byte(parts: list[tuple[int, bytes]]) -> None:
     async def check() -> None:
