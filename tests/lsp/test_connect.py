@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -177,9 +177,14 @@ async def test_what_is_refused_before_the_upgrade(python: Project, monkeypatch: 
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await python.daemon.http.ws_connect("/lsp/connect", params=query)
         assert caught.value.status == 503
-    await ended(python)
-    async with connected(python) as editor:
-        await editor.open("a.py", "")
+    # Its place is free once its server is gone: a moment after the websocket.
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(aiohttp.WSServerHandshakeError):
+                async with connected(python) as editor:
+                    await editor.open("a.py", "")
+                break
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
