@@ -48,12 +48,17 @@ class AxisReader:
     def iso(self, seconds: float) -> str:
         """Return the date of reported seconds as ISO 8601, in the axis' time zone if it has one."""
         moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)  # noqa: DTZ001 -- naive dates stay so
-        zone = getattr(self.axis.get_major_formatter(), "tz", None) or getattr(
-            self.axis.get_major_locator(), "tz", None
-        )
-        if zone is None or str(zone) == "UTC":
+        zone = self._time_zone()
+        if zone is None:
             return moment.isoformat()
         return moment.replace(tzinfo=dt.timezone.utc).astimezone(zone).isoformat()
+
+    def _time_zone(self) -> Any:
+        """Return the zone in which the axis shows its dates, or else that of the dates themselves."""
+        formatter, locator = self.axis.get_major_formatter(), self.axis.get_major_locator()
+        zones = [getattr(formatter, "tz", None), getattr(formatter, "_tz", None), getattr(locator, "tz", None)]
+        zones.append(self.axis.get_units())
+        return next((zone for zone in zones if isinstance(zone, dt.tzinfo) and str(zone) != "UTC"), None)
 
     def name(self, position: float) -> str:
         """Return what a bar or box at a plotted position is called: its tick's text, or the number or date itself."""
@@ -102,15 +107,24 @@ class AxisReader:
     def _scale(self) -> str:
         if self.is_dates:
             return "datetime"
-        if type(self._converter()).__name__ == "StrCategoryConverter":
+        locator = type(self.axis.get_major_locator()).__name__
+        # Axes that share this axis have its locator, not its converter.
+        if locator == "StrCategoryLocator" or type(self._converter()).__name__ == "StrCategoryConverter":
             return "categorical"
         if (
-            type(self.axis.get_major_locator()).__name__ == "FixedLocator"
+            locator == "FixedLocator"
             and self.has_names
             and self.ticks == [self.ticks[0] + index for index in range(len(self.ticks))]
         ):
             return "categorical"
-        return str(self.axis.get_scale())
+        name = str(self.axis.get_scale())
+        return "linear" if name == "function" and self._is_straight() else name
+
+    def _is_straight(self) -> bool:
+        """Tell whether a scale by a function is that of `linear`, as seaborn's objects make it."""
+        low, high = (float(limit) for limit in self.axis.get_view_interval())
+        start, middle, end = self.axis.get_transform().transform([low, (low + high) / 2, high])
+        return bool(abs((start + end) / 2 - middle) <= 1e-9 * abs(end - start))
 
     def _converter(self) -> Any:
         get = getattr(self.axis, "get_converter", None)  # matplotlib 3.10
@@ -131,6 +145,8 @@ class AxisReader:
         """Return the frequency with which pandas counts periods on this axis (days, months ... since 1970), or None."""
         if "pandas" not in sys.modules or self.axis.axis_name != "x":
             return None
+        if type(self.axis.get_major_formatter()).__name__ == "TimeSeries_TimedeltaFormatter":
+            return None  # durations
         frequency = getattr(self.axis, "freq", None)
         return frequency if frequency is not None else getattr(self.axis.axes, "freq", None)
 

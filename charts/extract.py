@@ -79,11 +79,11 @@ def charts_of(axes: Any, budget: Budget) -> list[Chart]:
 
 
 def _all_axes(figure: Any) -> list[Any]:
-    """Return the Axes of a figure, and those inset into them."""
+    """Return the Axes of a figure, and those inset into them or laid over them by `axes_grid1`."""
     found: list[Any] = []
     for axes in figure.axes:
-        found.append(axes)
-        found += [inset for inset in axes.child_axes if hasattr(inset, "lines") and inset not in figure.axes]
+        within = [*axes.child_axes, *getattr(axes, "parasites", [])]
+        found += [axes, *(other for other in within if hasattr(other, "lines") and other not in figure.axes)]
     return found
 
 
@@ -93,7 +93,8 @@ def _is_colour_bar(axes: Any) -> bool:
 
 def _is_unknown(axes: Any) -> bool:
     """Tell whether the Axes shows what is no series of points, bars, wedges or boxes, whatever lies over it."""
-    if axes.name == "3d" or axes.images:
+    # On a polar plot or a map the numbers of x and y are no places from left to right and from bottom to top.
+    if axes.name == "3d" or axes.images or not axes.transData.is_separable:
         return True
     for collection in axes.collections:
         kind = type(collection).__name__

@@ -18,6 +18,7 @@ import atexit
 import contextlib
 import functools
 import importlib
+import inspect
 import os
 import sys
 import threading
@@ -50,6 +51,10 @@ def _this_module() -> Any:
     module = type(sys)(__name__)
     module.__dict__.update(globals())
     return module
+
+
+def _keep(axes: Any, name: str, value: Any) -> None:
+    axes.__dict__.setdefault(f"_toolbox_{name}", []).append(value)
 
 
 class AfterImport:
@@ -155,25 +160,35 @@ class Hook:
             figure.clf = clear
 
     def _patch_axes(self, module: Any) -> None:
-        """Keep the numbers of box plots and histograms: matplotlib leaves only lines and outlines of them."""
+        """Keep the numbers of what matplotlib leaves only lines and outlines of."""
         axes = module.Axes
-        plain_bxp, plain_hist = axes.bxp, axes.hist
+        hook, plain_bxp, plain_hist, plain_broken = self, axes.bxp, axes.hist, axes.broken_barh
 
         @functools.wraps(plain_bxp)
         def bxp(self: Any, bxpstats: Any, *arguments: Any, **options: Any) -> Any:
             bxpstats = list(bxpstats)
             artists = plain_bxp(self, bxpstats, *arguments, **options)
-            self.__dict__.setdefault("_toolbox_boxes", []).append((bxpstats, artists))
+            _keep(self, "boxes", (bxpstats, artists))
             return artists
 
         @functools.wraps(plain_hist)
         def hist(self: Any, *arguments: Any, **options: Any) -> Any:
             drawn = plain_hist(self, *arguments, **options)
-            if str(options.get("histtype", "bar")).startswith("step"):
-                self.__dict__.setdefault("_toolbox_hists", []).append((drawn, options))
+            hook.guarded(keep_hist, self, drawn, arguments, options)
             return drawn
 
-        axes.bxp, axes.hist = bxp, hist
+        def keep_hist(axes: Any, drawn: Any, arguments: Any, options: Any) -> None:
+            given = inspect.signature(plain_hist).bind(axes, *arguments, **options).arguments
+            if str(given.get("histtype")).startswith("step"):
+                _keep(axes, "hists", (drawn, {name: given.get(name) for name in ("bottom", "stacked", "orientation")}))
+
+        @functools.wraps(plain_broken)
+        def broken_barh(self: Any, xranges: Any, *arguments: Any, **options: Any) -> Any:
+            drawn = plain_broken(self, xranges, *arguments, **options)
+            _keep(self, "broken_bars", (xranges, drawn))
+            return drawn
+
+        axes.bxp, axes.hist, axes.broken_barh = bxp, hist, broken_barh
 
     def _patch_pyplot(self, pyplot: Any) -> None:
         @functools.wraps(pyplot.show)

@@ -54,7 +54,7 @@ class Series:
 
     def scatters(self) -> list[Element]:
         """Return the points of each `scatter`, by legend entry where their colours tell it."""
-        found = []
+        drawn = []
         for collection in self.axes.collections:
             if type(collection).__name__ != "PathCollection" or not collection.get_visible():
                 continue
@@ -62,8 +62,10 @@ class Series:
                 continue  # a contour of matplotlib before 3.8
             offsets = collection.get_offsets()
             if len(offsets):
-                found += self._split(collection, offsets)
-        return found
+                drawn.append((collection, offsets))
+        if self._has_fills() and all(len(offsets) == 1 for _, offsets in drawn):
+            return []  # the medians of violins
+        return [element for collection, offsets in drawn for element in self._split(collection, offsets)]
 
     def _split(self, collection: Any, offsets: Any) -> list[Element]:
         import numpy as np  # noqa: PLC0415 -- matplotlib has loaded it
@@ -92,7 +94,7 @@ class Series:
         if not str(line.get_label()).startswith("_") or len(rows) > MARK_POINTS:
             return False
         low, high = rows.min(axis=0), rows.max(axis=0)
-        if len(rows) == 2 and (low == high).any():
+        if (len(rows) == 2 and (low == high).any()) or _is_error_bar(rows):
             return True
         for bar in bars:
             side, axis = (0, self.x) if bar["orientation"] == "vertical" else (1, self.y)
@@ -103,7 +105,8 @@ class Series:
         return False
 
     def _has_fills(self) -> bool:
-        return any(type(found).__name__.endswith("PolyCollection") for found in self.axes.collections)
+        kinds = [type(found).__name__ for found in self.axes.collections]
+        return any(kind.endswith(("PolyCollection", "PatchCollection")) for kind in kinds)
 
     # Bars
 
@@ -128,31 +131,50 @@ class Series:
         for patch in self.axes.patches:
             if type(patch).__name__ == "StepPatch" and patch.get_visible():
                 found += self._stairs(patch)
-        for counts, edges, patch, vertical in self._outlined_histograms():
-            group = self._name(patch, patch.get_edgecolor())
-            extents = [(start, end - start, 0.0, count) for count, start, end in zip(counts, edges, edges[1:])]
-            found += self._bars(group, vertical, extents)
+        for drawn, given in getattr(self.axes, "_toolbox_hists", []):
+            found += self._outlined_histogram(drawn, given)
+        for ranges, collection in getattr(self.axes, "_toolbox_broken_bars", []):
+            if collection.axes is self.axes and collection.get_visible():
+                found += self._broken_bars(ranges, collection)
         return found
 
     def _stairs(self, patch: Any) -> list[Element]:
+        import numpy as np  # noqa: PLC0415 -- matplotlib has loaded it
+
         values, edges, baseline = patch.get_data()
-        extents = []
-        for index, value in enumerate(values):
-            base = baseline if baseline is None or not hasattr(baseline, "__len__") else baseline[index]
-            base = finite(base) or 0.0
-            extents.append((edges[index], edges[index + 1] - edges[index], base, value - base))
+        bases = np.broadcast_to(0.0 if baseline is None else baseline, len(values))
+        extents = [
+            (start, end - start, base, value - base) for value, start, end, base in zip(values, edges, edges[1:], bases)
+        ]
         return self._bars(self._name(patch, patch.get_edgecolor()), patch.orientation == "vertical", extents)
 
-    def _outlined_histograms(self) -> list[tuple[Any, Any, Any, bool]]:
-        """Return counts, edges, outline and direction of histograms that are drawn as one outline each."""
+    def _outlined_histogram(self, drawn: Any, given: dict[str, Any]) -> list[Element]:
+        """Return the bins of a histogram of which each series is drawn as one outline."""
+        import numpy as np  # noqa: PLC0415 -- matplotlib has loaded it
+
+        counts, edges, patches = drawn
+        is_one = not any(isinstance(patch, (list, tuple)) for patch in patches)
+        below: Any = np.broadcast_to(0.0 if given["bottom"] is None else given["bottom"], len(edges) - 1)
         found = []
-        for (counts, edges, patches), options in getattr(self.axes, "_toolbox_hists", []):
-            several = isinstance(patches[0], (list, tuple)) if len(patches) else False
-            rows = zip(counts, patches) if several else [(counts, patches)]
-            for row, drawn in rows:
-                if len(drawn) and type(drawn[0]).__name__ == "Polygon" and drawn[0].axes is self.axes:
-                    found.append((row, edges, drawn[0], options.get("orientation") != "horizontal"))
+        for row, outline in zip([counts] if is_one else counts, [patches] if is_one else patches):
+            # The counts of stacked series are those of the series below added.
+            lengths, bases = (row - below, below) if given["stacked"] else (row, below)
+            below = row if given["stacked"] else below
+            if len(outline) and outline[0].axes is self.axes and outline[0].get_visible():
+                group = self._name(outline[0], outline[0].get_edgecolor())
+                extents = list(zip(edges, edges[1:] - edges[:-1], bases, lengths))
+                found += self._bars(group, given["orientation"] != "horizontal", extents)
         return found
+
+    def _broken_bars(self, ranges: Any, collection: Any) -> list[Element]:
+        """Return the bars of one `broken_barh`, with the very lengths that were given where these are numbers."""
+        colors = collection.get_facecolor()
+        boxes = [path.get_extents() for path in collection.get_paths()]
+        known = not self.x.is_dates and not isinstance(ranges, str) and len(ranges) == len(boxes)
+        given = [finite(length) for _, length in ranges] if known else [None] * len(boxes)
+        lengths = [box.width if length is None else length for box, length in zip(boxes, given)]
+        extents = [(box.y0, box.height, box.x0, length) for box, length in zip(boxes, lengths)]
+        return self._bars(self._name(collection, colors[0] if len(colors) == 1 else None), False, extents)
 
     def _bars(self, group: str, vertical: bool, extents: list[tuple[float, float, float, float]]) -> list[Element]:
         """Return elements of bars, each given by start and width on the one axis, base and length on the other."""
@@ -164,7 +186,7 @@ class Series:
         elements = []
         for start, width, base, length in whole:
             center = start + width / 2
-            name = f"[{start:.10g}, {start + width:.10g})" if is_histogram else across.name(center)
+            name = _bin_name(start, start + width) if is_histogram else across.name(center)
             element: Element = {
                 "label": name,
                 "group": group,
@@ -231,7 +253,9 @@ class Series:
 
     def _name(self, artist: Any, color: Any) -> str:
         """Return an artist's label; for one without (`_child0`), the legend's text beside its colour."""
-        label = self.labels.get(id(artist)) or text(artist.get_label())
+        label = self.labels.get(id(artist)) or text(artist.get_label() or "")
+        if not label and artist in self.axes._children:
+            label = f"_child{self.axes._children.index(artist)}"  # as matplotlib calls most
         if label.startswith("_") and color is not None:
             return self.legend.get(_key(color), label)
         return label
@@ -245,7 +269,7 @@ def _containers(axes: Any) -> tuple[dict[int, str], dict[int, Any]]:
         kind = type(container).__name__
         if kind == "ErrorbarContainer":
             data, caps, _ = container.lines
-            labels[id(data)] = text(container.get_label())
+            labels[id(data)] = text(container.get_label() or "")
             marks.update({id(cap): cap for cap in caps})
         elif kind == "StemContainer":
             labels[id(container.markerline)] = text(container.get_label())
@@ -253,6 +277,24 @@ def _containers(axes: Any) -> tuple[dict[int, str], dict[int, Any]]:
     for _, artists in getattr(axes, "_toolbox_boxes", []):
         marks.update({id(artist): artist for artist in flat(artists)})
     return labels, marks
+
+
+def _is_error_bar(rows: Any) -> bool:
+    """Tell whether a line is an error bar in one stroke, with both its caps."""
+    if len(rows) != 6:
+        return False
+    strokes = [rows[after] - rows[before] for before, after in ((0, 1), (2, 3), (4, 5))]
+    for along in (0, 1):
+        across = 1 - along
+        if not (strokes[0][along] or strokes[2][along] or strokes[1][across]) and strokes[1][along]:
+            return bool(abs(strokes[0][across] - strokes[2][across]) <= 1e-9 * abs(strokes[0][across]))
+    return False
+
+
+def _bin_name(start: float, end: float) -> str:
+    """Return what a bin is called; an end at zero may have missed it by a rounding error."""
+    start, end = (0.0 if abs(edge) < 1e-9 * (end - start) else edge for edge in (start, end))
+    return f"[{start:.10g}, {end:.10g})"
 
 
 def _touching(extents: list[Any]) -> bool:
