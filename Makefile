@@ -4,12 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: run test check format bench bundle install dev system-packages clean
+.PHONY: run test check format bench gallery bundle install dev oldest system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
 
-test: dev system-packages  ## everything that can be tested on this machine
+test: dev oldest system-packages  ## everything that can be tested on this machine
 	$(BIN)/pytest -n $(WORKERS) $(TESTS)
 
 check: dev  ## lint, format, types
@@ -24,10 +24,14 @@ format: dev
 bench: dev  ## the speed card of a daemon started for it
 	$(BIN)/python -m bench.card
 
+gallery: dev  ## one picture of the plots that charts are tested with, and what each is read as
+	$(BIN)/python -m tests.charts.sheet build/gallery.png
+
 bundle: build/bundle/LICENSE  ## the daemon with its own Python, loader and libc, in one folder for any Linux
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
+oldest: $(VENV)-oldest/.installed  ## the oldest libraries that charts are taken out of
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed (PYTHON=...)'; exit 1; }
@@ -42,6 +46,11 @@ $(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -r requirements-dev.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)-oldest/.installed: tests/charts/requirements-oldest.txt | $(BIN)/python
+	$(PYTHON) -m venv --without-pip $(VENV)-oldest
+	$(BIN)/python -m pip --python $(VENV)-oldest install -q --only-binary :all: -r $<
+	@touch $@
+
 # What the bundle is made of.
 SOURCES := pyproject.toml requirements-dev.txt README.md LICENSE NOTICE \
   $(shell find bundle charts controlplane toolbox -type f ! -path '*/__pycache__/*')
@@ -55,4 +64,4 @@ system-packages:
 	@./tests/engines/apt-install $$(cat tests/apt-packages.txt)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest build dist *.egg-info

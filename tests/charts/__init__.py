@@ -1,0 +1,1 @@
+"""Tests of the charts that are taken out of matplotlib."""
