@@ -225,6 +225,7 @@ class Hook:
     def _patch_inline(self, module: Any) -> None:
         """Make notebooks' backend (`%matplotlib inline`) show figures in our way, also at the end of a cell."""
 
+        @functools.wraps(module.show)  # the module keeps what it has to do in the function's attributes
         def show(close: Any = None, block: Any = None) -> None:
             self.collect()
 

@@ -22,6 +22,9 @@ from toolbox.files.threads import FileThreads
 from toolbox.git.native import Native
 from toolbox.git.routes import routes as git_routes
 from toolbox.git.service import Git
+from toolbox.interpreter.contexts import Contexts
+from toolbox.interpreter.kernels import Kernels
+from toolbox.interpreter.routes import routes as interpreter_routes
 from toolbox.lifetime import Readiness, TaskSet
 from toolbox.lsp.routes import routes as lsp_routes
 from toolbox.lsp.servers import LanguageServers
@@ -61,6 +64,7 @@ AREAS = (
     process_routes,
     session_routes,
     pty_routes,
+    interpreter_routes,
     lsp_routes,
     port_routes,
     proxy_routes,
@@ -120,6 +124,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         entrypoint=config.entrypoint,
     )
     terminals = Terminals(children, environment)
+    kernels = Kernels(children, environment, pythons, directory=state.directory("kernels"), spares=config.spare_kernels)
+    contexts = Contexts(kernels, environment, limit=config.max_contexts)
     language_servers = LanguageServers(children, environment, file_threads, config.language_servers)
     ports, loopback, idempotent = Ports(), Loopback(auth), IdempotentCalls(state.directory("idempotency"))
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
@@ -143,6 +149,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             loopback,
             sessions,
             terminals,
+            kernels,
+            contexts,
             language_servers,
             ssh,
             idempotent,
@@ -168,6 +176,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             loopback,
             sessions,
             terminals,
+            kernels,
+            contexts,
             file_threads,
             finder,
             language_servers,

@@ -103,6 +103,8 @@ class ServeConfig(CommonConfig):
     kernel_python: Path | None = option(
         "Python that kernels and code-run use; without it python3 on the PATH, or else the daemon's own", None
     )
+    spare_kernels: int = option("kernels kept ready for new contexts once one was used", 1)
+    max_contexts: int = option("contexts of the code interpreter beside the default one", 32)
     output_limit_mb: int = option("output kept of one command, in MiB", 128)
     session_log_limit_mb: int = option("output kept of one session command, in MiB; the oldest goes first", 64)
     total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024)

@@ -1,0 +1,1 @@
+"""The code interpreter: contexts that keep their variables, each a Jupyter kernel."""
