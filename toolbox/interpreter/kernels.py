@@ -161,7 +161,10 @@ class Kernels:
         user = self._children.user
         owner = (user.pw_uid, user.pw_gid) if user is not None else None
         directory = self._directory / secrets.token_hex(8)
-        return messaging, await asyncio.to_thread(messaging.Place, directory, owner)
+        try:
+            return messaging, await asyncio.to_thread(messaging.Place, directory, owner)
+        except OSError as error:
+            raise Unavailable(f"no kernel can be started: {(error.strerror or 'error').lower()}") from None
 
     def _connect(self, messaging: ModuleType) -> Any:
         if self._connections is None:

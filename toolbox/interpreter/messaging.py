@@ -30,11 +30,17 @@ class Place:
         directory.mkdir(mode=0o700)
         self.descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         self.key = secrets.token_hex(16).encode()
-        path = directory / CONNECTION_FILE
+        try:
+            self._write(directory / CONNECTION_FILE, owner)
+        except BaseException:
+            self.remove()
+            raise
+
+    def _write(self, path: Path, owner: tuple[int, int] | None) -> None:
         ports: dict[str, Any] = PORTS
         write_connection_file(str(path), ip=f"{self.name}/k", key=self.key, transport="ipc", **ports)
         if owner is not None:
-            for each in (path, directory):
+            for each in (path, self.directory):
                 os.chown(each, *owner)
 
     @property

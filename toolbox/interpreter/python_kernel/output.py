@@ -203,8 +203,11 @@ class Stream(io.TextIOBase):
         """Print text. Raises `TypeError` for anything else."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if len(text) <= _SLICE:
+            self._output.write(self._kind, text.encode("utf-8", "backslashreplace"))
+            return len(text)
         for start in range(0, len(text), _SLICE):
-            self._output.write(self._kind, text[start : start + _SLICE].encode(self.encoding, self.errors))
+            self.write(text[start : start + _SLICE])
         return len(text)
 
     def write_bytes(self, data: Any) -> int:
