@@ -15,10 +15,12 @@ from toolbox.config import ServeConfig
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="not possible here: needs root")
 
 
-@pytest.mark.skipif(
-    subprocess.run(["setpriv", "--reuid=65534", sys.executable, "-c", ""], check=False, capture_output=True).returncode != 0,
-    reason="not possible here: nobody may not run this Python",
-)
+def nobody_may_run_this_python() -> bool:
+    command = ["setpriv", "--reuid=65534", sys.executable, "-c", ""]
+    return os.getuid() == 0 and subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not nobody_may_run_this_python(), reason="not possible here: nobody may not run this Python")
 async def test_kernels_act_as_the_workload_user(serve_config: Callable[..., ServeConfig], tmp_path: Path) -> None:
     for above in (tmp_path, *tmp_path.parents):
         if "pytest" in str(above):
