@@ -64,6 +64,30 @@ class CreateSandbox(Model):
     linked_sandbox: str | None = None
 
 
+class BuildInfo(Model):
+    """What a declarative image is built from."""
+
+    created_at: str
+    updated_at: str
+    snapshot_ref: str
+    dockerfile_content: str = ""
+    context_hashes: list[str] = []
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """What sandboxes are made of, as the driver has it."""
+
+    ref: str
+    """What the driver finds it by."""
+    size: float = 0.0
+    """GiB."""
+    entrypoint: list[str] = []
+    """The image's ENTRYPOINT and CMD: the command that runs beside the daemon."""
+    work_dir: str | None = None
+    user: str | None = None
+    env: dict[str, str] = {}
+
+
 class Record(msgspec.Struct, kw_only=True, frozen=True):
     """What the control plane remembers of a sandbox. Times are RFC 3339 in UTC and sort as text."""
 
@@ -85,6 +109,23 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
     memory: int
     disk: int
     network_block_all: bool = False
+    network_allow_list: str | None = None
+    domain_allow_list: str | None = None
+    outbound_proxy_url: str | None = None
+    volumes: list[VolumeMount] = []
+    """As clients named them; `volume_id` is an id."""
+    secrets: list[dict[str, str]] = []
+    """`{variable: name of the secret}`."""
+    build_info: BuildInfo | None = None
+    linked_sandbox_id: str | None = None
+    warm_pool_id: str | None = None
+    backup_state: str | None = None
+    """Of an archived sandbox's files: None, InProgress, Completed or Error (upstream's words)."""
+    backup_created_at: str | None = None
+    entrypoint: list[str] = []
+    """Command beside the daemon, of the snapshot it was made from."""
+    image: Image | None = None
+    """What it was made from, as its driver has it; None is the driver's default."""
     kvm: bool = False
     spot: bool = False
     auto_stop_interval: int
@@ -137,6 +178,11 @@ class SandboxListItem(Model):
     queue_timeout: int | UnsetType = UNSET
     daemon_version: str | UnsetType = UNSET
     runner_id: str | UnsetType = UNSET
+    network_allow_list: str | UnsetType = UNSET
+    domain_allow_list: str | UnsetType = UNSET
+    backup_state: str | UnsetType = UNSET
+    linked_sandbox_id: str | UnsetType = UNSET
+    warm_pool_id: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, record: Record, toolbox_proxy_url: str) -> Self:
@@ -154,7 +200,10 @@ class Sandbox(SandboxListItem, kw_only=True):
 
     env: dict[str, str]
     kvm: bool
-    volumes: list[VolumeMount] = msgspec.field(default_factory=list)
+    volumes: list[VolumeMount] = []
+    build_info: BuildInfo | UnsetType = UNSET
+    backup_created_at: str | UnsetType = UNSET
+    outbound_proxy_url: str | UnsetType = UNSET
 
 
 class SandboxPage(Model):

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import aiosqlite
 import msgspec
@@ -13,7 +13,7 @@ from controlplane.listing import Filter, Listing
 from controlplane.models import Record
 from toolbox.errors import Conflict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _COLUMNS = (
     "id", "name", "state", "snapshot", "target", "sandbox_class", "public", "recoverable", "cpu", "memory", "disk",
     "gpu", "created_at", "last_activity_at", "auto_destroy_at",
@@ -34,12 +34,49 @@ CREATE TABLE access_grant (
 ) WITHOUT ROWID;
 CREATE INDEX grant_sandbox ON access_grant (sandbox_id);
 """
-_STEPS = (_SCHEMA, _GRANT_SCHEMA)
+_DOCUMENT_SCHEMA = """
+CREATE TABLE document (
+  kind TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, created_at TEXT NOT NULL, document BLOB NOT NULL,
+  PRIMARY KEY (kind, id), UNIQUE (kind, name)
+) WITHOUT ROWID;
+"""
+_STEPS = (_SCHEMA, _GRANT_SCHEMA, _DOCUMENT_SCHEMA)
 """What each layout adds to the one before it."""
 
 
 class StoreError(Exception):
     """The state cannot be used, said in one line."""
+
+
+class Document(Protocol):
+    """A small thing that is remembered whole: a snapshot, a volume, a secret, a key."""
+
+    id: str
+    name: str
+    """Unique among its kind."""
+    created_at: str
+
+
+D = TypeVar("D", bound=Document)
+
+
+class Collection(Protocol[D]):
+    """All documents of one kind."""
+
+    async def add(self, document: D) -> None:
+        """Remember a new document. Raises `Conflict` when its name is taken."""
+
+    async def save(self, document: D) -> None:
+        """Replace a document; one that is not there any more stays away."""
+
+    async def remove(self, document_id: str) -> None:
+        """Forget a document."""
+
+    async def find(self, id_or_name: str) -> D | None:
+        """Return the document with this id, else the one with this name."""
+
+    async def all(self) -> list[D]:
+        """Return all documents, newest first."""
 
 
 class Repository(Protocol):
@@ -69,6 +106,57 @@ class Repository(Protocol):
     async def touch(self, moments: Mapping[str, str]) -> None:
         """Remember the last activity of sandboxes: id -> time."""
 
+    def collection(self, kind: str, type_: type[D]) -> "Collection[D]":
+        """Return the documents of a kind."""
+
+
+class SqliteCollection(Generic[D]):
+    """The documents of one kind in a SQLite repository."""
+
+    def __init__(self, repository: "SqliteRepository", kind: str, type_: type[D]) -> None:
+        self._repository = repository
+        self._kind = kind
+        self._type = type_
+
+    async def add(self, document: D) -> None:
+        """Remember a new document. Raises `Conflict` when its name is taken."""
+        try:
+            await self._repository.execute(
+                "INSERT INTO document (kind, id, name, created_at, document) VALUES (?, ?, ?, ?, ?)",
+                (self._kind, document.id, document.name, document.created_at, msgspec.json.encode(document)),
+            )
+        except sqlite3.IntegrityError:
+            raise Conflict(f"a {self._kind} named {document.name} already exists") from None
+
+    async def save(self, document: D) -> None:
+        """Replace a document; one that is not there any more stays away."""
+        try:
+            await self._repository.execute(
+                "UPDATE document SET name = ?, document = ? WHERE kind = ? AND id = ?",
+                (document.name, msgspec.json.encode(document), self._kind, document.id),
+            )
+        except sqlite3.IntegrityError:
+            raise Conflict(f"a {self._kind} named {document.name} already exists") from None
+
+    async def remove(self, document_id: str) -> None:
+        """Forget a document."""
+        await self._repository.execute("DELETE FROM document WHERE kind = ? AND id = ?", (self._kind, document_id))
+
+    async def find(self, id_or_name: str) -> D | None:
+        """Return the document with this id, else the one with this name."""
+        rows = await self._repository.execute(
+            "SELECT document FROM document WHERE kind = ?1 AND (id = ?2 OR name = ?2) ORDER BY id = ?2 DESC LIMIT 1",
+            (self._kind, id_or_name),
+        )
+        return msgspec.json.decode(rows[0][0], type=self._type) if rows else None
+
+    async def all(self) -> list[D]:
+        """Return all documents, newest first."""
+        rows = await self._repository.execute(
+            "SELECT document FROM document WHERE kind = ? ORDER BY created_at DESC, id", (self._kind,)
+        )
+        return [msgspec.json.decode(row[0], type=self._type) for row in rows]
+
 
 class SqliteRepository:
     """The repository in one SQLite file (WAL), used by one process."""
@@ -81,7 +169,7 @@ class SqliteRepository:
         self._database = await aiosqlite.connect(self._path, isolation_level=None)
         try:
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000"):
-                await self._execute(f"PRAGMA {pragma}")
+                await self.execute(f"PRAGMA {pragma}")
             await self._migrate()
         except sqlite3.DatabaseError as error:
             await self._database.close()
@@ -97,7 +185,7 @@ class SqliteRepository:
             self._database = None
 
     async def _migrate(self) -> None:
-        ((version,),) = await self._execute("PRAGMA user_version")
+        ((version,),) = await self.execute("PRAGMA user_version")
         if version == SCHEMA_VERSION:
             return
         if version > SCHEMA_VERSION:
@@ -106,7 +194,8 @@ class SqliteRepository:
         steps = "".join(_STEPS[version:])
         await self._database.executescript(f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
-    async def _execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
+    async def execute(self, statement: str, values: Iterable[Any] = ()) -> list[Any]:
+        """Run one statement and return its rows."""
         assert self._database is not None  # noqa: S101 -- entered
         return list(await self._database.execute_fetchall(statement, tuple(values)))
 
@@ -114,7 +203,7 @@ class SqliteRepository:
         """Remember a new sandbox. Raises `Conflict` when its name is taken."""
         columns = (*_COLUMNS, "labels", "document")
         try:
-            await self._execute(
+            await self.execute(
                 f"INSERT INTO sandbox ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
                 _row(record),
             )
@@ -126,19 +215,19 @@ class SqliteRepository:
         kept = ("id", "last_activity_at")
         named = dict(zip((*_COLUMNS, "labels", "document"), _row(record), strict=True))
         changes = {name: value for name, value in named.items() if name not in kept}
-        await self._execute(
+        await self.execute(
             f"UPDATE sandbox SET {', '.join(f'{name} = ?' for name in changes)} WHERE id = ?",  # noqa: S608 -- our names
             (*changes.values(), record.id),
         )
 
     async def remove(self, sandbox_id: str) -> None:
         """Forget a sandbox, and what was granted for it."""
-        await self._execute("DELETE FROM access_grant WHERE sandbox_id = ?", (sandbox_id,))
-        await self._execute("DELETE FROM sandbox WHERE id = ?", (sandbox_id,))
+        await self.execute("DELETE FROM access_grant WHERE sandbox_id = ?", (sandbox_id,))
+        await self.execute("DELETE FROM sandbox WHERE id = ?", (sandbox_id,))
 
     async def find(self, id_or_name: str) -> Record | None:
         """Return the sandbox with this id, else the one with this name."""
-        rows = await self._execute(
+        rows = await self.execute(
             "SELECT document, last_activity_at FROM sandbox WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1",
             (id_or_name,),
         )
@@ -146,7 +235,7 @@ class SqliteRepository:
 
     async def everything(self) -> list[Record]:
         """Return all sandboxes."""
-        return [_record(row) for row in await self._execute("SELECT document, last_activity_at FROM sandbox")]
+        return [_record(row) for row in await self.execute("SELECT document, last_activity_at FROM sandbox")]
 
     async def page(self, listing: Listing, *, offset: int = 0) -> list[Record]:
         """Return the listed sandboxes, at most `listing.limit`."""
@@ -155,7 +244,7 @@ class SqliteRepository:
         if (after := listing.after) is not None:
             condition += f" AND ({listing.sort}, id) {'<' if listing.descending else '>'} (?, ?)"
             values += [after.value, after.id]
-        rows = await self._execute(
+        rows = await self.execute(
             f"SELECT document, last_activity_at FROM sandbox WHERE {condition} "  # noqa: S608 -- our names
             f"ORDER BY {listing.sort} {direction}, id {direction} LIMIT ? OFFSET ?",
             [*values, listing.limit, offset],
@@ -165,7 +254,7 @@ class SqliteRepository:
     async def count(self, wanted: Filter) -> int:
         """Return how many sandboxes there are."""
         condition, values = _condition(wanted)
-        ((number,),) = await self._execute(f"SELECT count(*) FROM sandbox WHERE {condition}", values)  # noqa: S608
+        ((number,),) = await self.execute(f"SELECT count(*) FROM sandbox WHERE {condition}", values)  # noqa: S608
         return int(number)
 
     async def touch(self, moments: Mapping[str, str]) -> None:
@@ -176,28 +265,32 @@ class SqliteRepository:
             [(moment, sandbox_id) for sandbox_id, moment in moments.items()],
         )
 
+    def collection(self, kind: str, type_: type[D]) -> SqliteCollection[D]:
+        """Return the documents of a kind."""
+        return SqliteCollection(self, kind, type_)
+
     async def add_grant(self, grant: Grant) -> None:
         """Remember a grant."""
-        await self._execute(
+        await self.execute(
             "INSERT INTO access_grant (digest, kind, sandbox_id, expires_at, document) VALUES (?, ?, ?, ?, ?)",
             (grant.digest, grant.kind, grant.sandbox_id, grant.expires_at, msgspec.json.encode(grant)),
         )
 
     async def find_grant(self, digest: str) -> Grant | None:
         """Return the grant of a token with this digest."""
-        rows = await self._execute("SELECT document FROM access_grant WHERE digest = ?", (digest,))
+        rows = await self.execute("SELECT document FROM access_grant WHERE digest = ?", (digest,))
         return msgspec.json.decode(rows[0][0], type=Grant) if rows else None
 
     async def remove_grants(self, sandbox_id: str, kind: Kind, digest: str | None = None) -> None:
         """Forget the grants of one kind for a sandbox, or the one with this digest."""
-        await self._execute(
+        await self.execute(
             "DELETE FROM access_grant WHERE sandbox_id = ?1 AND kind = ?2 AND (?3 IS NULL OR digest = ?3)",
             (sandbox_id, kind, digest),
         )
 
     async def remove_expired(self, now: str) -> None:
         """Forget what expired before `now`."""
-        await self._execute("DELETE FROM access_grant WHERE expires_at < ?", (now,))
+        await self.execute("DELETE FROM access_grant WHERE expires_at < ?", (now,))
 
 
 def _row(record: Record) -> list[Any]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
-from controlplane.drivers.base import Access, Death, DriverError, Launch, Resources
+from controlplane.drivers.base import Access, Death, Driver, DriverError, Launch, Resources
 from controlplane.drivers.daemon import Daemon, mark
 from controlplane.drivers.orphans import end_marked
 from controlplane.drivers.place import Places
@@ -25,7 +25,7 @@ _STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 """A start is mostly computing: more of them side by side only make each one later."""
 
 
-class ProcessDriver:
+class ProcessDriver(Driver):
     """Runs one `toolboxd serve` for each sandbox, on a unix socket."""
 
     name = "process"

@@ -146,7 +146,7 @@ async def test_store_keeps_names_unique_and_last_activity(store: SqliteRepositor
 async def test_store_of_a_newer_version_is_refused(tmp_path: Any) -> None:
     path = tmp_path / "db.sqlite"
     async with SqliteRepository(path) as store:
-        await store._execute("PRAGMA user_version = 99")
+        await store.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError):
         async with SqliteRepository(path):
             pass
