@@ -13,30 +13,40 @@ from typing import Any
 
 from aiohttp import web
 
+from controlplane.archive import Archive
+from controlplane.copies import Copies
 from controlplane.doors import Doors
 from controlplane.drivers.process import ProcessDriver
 from controlplane.gateway import Gateway
 from controlplane.grants import Grants
 from controlplane.keys import SandboxKeys, machine_key
+from controlplane.lifetimes import Lifetimes
 from controlplane.links import Links
 from controlplane.previews import Previews, finish_preview
 from controlplane.proxy import Proxy
 from controlplane.routes import routes
 from controlplane.routes_access import routes as access_routes
+from controlplane.routes_copies import routes as copy_routes
 from controlplane.sandboxes import Sandboxes
+from controlplane.snapshots import Snapshots
+from controlplane.steps import Steps
 from controlplane.store import SqliteRepository, StoreError
 from controlplane.upstreams import Upstreams
+from controlplane.volumes import Volumes
 from toolbox import __version__
 from toolbox.children.process import Children
 from toolbox.config import ConfigError, UpConfig
 from toolbox.lifetime import TaskSet
 from toolbox.state import StateDir
+from toolbox.web.endpoint import Endpoint
 from toolbox.web.metrics import Metrics
 from toolbox.web.middleware import Pipeline
 from toolbox.web.openapi import document_routes
 from toolbox.web.relay import keep_relayed_headers
 from toolbox.web.server import Server, build_application
 
+# Words that stand for themselves come before those that take any: `/sandbox/ssh-access` before `/sandbox/{sandbox}`.
+ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *routes]
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
     "code in one sandbox can reach the files of this user. Run code you do not trust in containers."
@@ -114,21 +124,33 @@ async def _enter_services(
         store = await stack.enter_async_context(SqliteRepository(directory / "sandboxes.sqlite"))
         children = await stack.enter_async_context(Children(sole=sole))
         driver = await stack.enter_async_context(ProcessDriver(directory, children))
-        sandboxes = await stack.enter_async_context(Sandboxes(store, driver, upstreams, keys))
+        archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
+        snapshots = await stack.enter_async_context(Snapshots(store, driver))
+        volumes = Volumes(store, driver)
+        sandboxes = await stack.enter_async_context(
+            Sandboxes(Steps(store), driver, snapshots, volumes, archive, upstreams, keys)
+        )
+        copies = Copies(sandboxes, snapshots, archive)
+        await copies.settle()
+        sandboxes.steps.tasks.start(Lifetimes(sandboxes, copies).watch(), "lifetimes")
         grants = Grants(store)
         gateway = await stack.enter_async_context(Gateway(sandboxes, upstreams, grants))
     except (StoreError, sqlite3.Error) as error:
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
     previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
-    found = (sandboxes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
+    found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
     return {type(each): each for each in found}
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
 
 
 def build_control_plane(services: Mapping[type, Any], pipeline: Pipeline) -> web.Application:
     """Return the application that answers. Raises `LookupError` for a service nobody provides."""
-    found = [*access_routes, *routes]
-    document = document_routes(found, title="sandbox-toolbox sandboxes", version=__version__)
-    app = build_application([*found, *document], services, pipeline)
+    document = document_routes(ENDPOINTS, title="sandbox-toolbox sandboxes", version=__version__)
+    app = build_application([*ENDPOINTS, *document], services, pipeline)
     app.on_response_prepare.append(keep_relayed_headers)
     app.on_response_prepare.append(finish_preview)
     app.on_shutdown.append(services[Proxy].close_tunnels)

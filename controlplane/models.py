@@ -141,6 +141,8 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
     """How often the key of signed file URLs was rotated."""
     created_at: str
     updated_at: str
+    state_since: str = ""
+    """When it came into its state."""
     last_activity_at: str
 
 
@@ -204,6 +206,26 @@ class Sandbox(SandboxListItem, kw_only=True):
     build_info: BuildInfo | UnsetType = UNSET
     backup_created_at: str | UnsetType = UNSET
     outbound_proxy_url: str | UnsetType = UNSET
+
+
+class ForkRequest(Model):
+    """How the new sandbox is called."""
+
+    name: str | None = None
+
+
+class SnapshotRequest(Model):
+    """How the snapshot is called."""
+
+    name: str
+
+
+class ResizeRequest(Model):
+    """What is to change: cores, GiB of memory and disk."""
+
+    cpu: int | None = None
+    memory: int | None = None
+    disk: int | None = None
 
 
 class SandboxPage(Model):

@@ -51,10 +51,17 @@ class StoreError(Exception):
 class Document(Protocol):
     """A small thing that is remembered whole: a snapshot, a volume, a secret, a key."""
 
-    id: str
-    name: str
-    """Unique among its kind."""
-    created_at: str
+    @property
+    def id(self) -> str:
+        """Never given twice."""
+
+    @property
+    def name(self) -> str:
+        """Unique among its kind."""
+
+    @property
+    def created_at(self) -> str:
+        """RFC 3339 in UTC."""
 
 
 D = TypeVar("D", bound=Document)

@@ -31,7 +31,7 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
         raise BadRequest("queueTimeout: must be a positive number of minutes")
     return Record(
         id=sandbox_id,
-        name=_checked_name(wanted.name) if wanted.name else sandbox_id,
+        name=checked_name(wanted.name) if wanted.name else sandbox_id,
         state=State.CREATING,
         desired_state=DESIRED[State.CREATING],
         snapshot=snapshot,
@@ -79,7 +79,8 @@ def check_labels(labels: dict[str, str]) -> None:
         raise BadRequest(f"labels: {LANGUAGE_LABEL} must be one of {', '.join(LANGUAGES)}")
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a name that can stand in a route. Raises `BadRequest`."""
     if not _NAME.match(name) or name in _RESERVED:
         raise BadRequest("name: letters, digits, '.', '_' and '-' only, at most 128, beginning with a letter or digit")
     return name

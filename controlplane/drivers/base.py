@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -85,6 +86,19 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """Command beside the daemon, in place of the image's."""
 
 
+class Ability(StrEnum):
+    """What some drivers can do with sandboxes and others cannot."""
+
+    PAUSE = "pause"
+    RESIZE = "resize"
+    FORK = "fork"
+    SNAPSHOT = "snapshot"
+    ARCHIVE = "archive"
+    IMAGES = "images"
+    VOLUMES = "volumes"
+    NETWORK = "network"
+
+
 Death = Callable[[str, str], None]
 """Called with a sandbox's id and a reason when its daemon ended and nobody asked for it."""
 Log = Callable[[bytes], None]
@@ -98,6 +112,7 @@ class Driver(ABC):
     """
 
     name: str
+    abilities: frozenset[Ability] = frozenset()
     user: str
     """The user that sandboxes run as by default."""
 

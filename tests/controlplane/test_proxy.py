@@ -12,10 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
-from controlplane.app import build_control_plane
+from controlplane.app import ENDPOINTS, build_control_plane
 from controlplane.drivers.base import Access, Address
-from controlplane.gateway import Gateway
-from controlplane.grants import Grants
 from controlplane.keys import SandboxKeys
 from controlplane.links import Links
 from controlplane.previews import Previews
@@ -181,7 +179,8 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
             SandboxKeys: SandboxKeys("secret"),
         }
         # Not called in these tests, but the application names them.
-        services |= {Grants: None, Gateway: None, Previews: SimpleNamespace(close_tunnels=no_tunnels)}
+        others = {kind: None for endpoint in ENDPOINTS for kind in endpoint.services.values()}
+        services = {**others, **services, Previews: SimpleNamespace(close_tunnels=no_tunnels)}
         server = Server(build_control_plane(services, pipeline), pipeline)
         await server.start()
         port = await server.listen_tcp("127.0.0.1", 0)

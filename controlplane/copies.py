@@ -1,0 +1,167 @@
+"""What is made of a sandbox's files: a fork, a snapshot, an archive; and another size for it."""
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from controlplane.archive import Archive
+from controlplane.drivers.base import Ability
+from controlplane.models import Record
+from controlplane.sandboxes import Sandboxes, launch_of
+from controlplane.snapshots import Snapshots
+from controlplane.states import State
+from controlplane.wishes import checked_name
+from toolbox.errors import BadRequest, Conflict, ToolboxError
+from toolbox.web.middleware import timestamp
+
+
+class Copies:
+    """Copies sandboxes."""
+
+    def __init__(self, sandboxes: Sandboxes, snapshots: Snapshots, archive: Archive) -> None:
+        self._sandboxes = sandboxes
+        self._steps = sandboxes.steps
+        self._driver = sandboxes.driver
+        self._snapshots = snapshots
+        self._archive = archive
+
+    @property
+    def can_archive(self) -> bool:
+        """Whether the driver can."""
+        return Ability.ARCHIVE in self._driver.abilities
+
+    async def fork(self, id_or_name: str, name: str | None) -> Record:
+        """Make a sandbox with the files of another and start it. Raises `NotFound`, `Conflict`, `DriverError`."""
+        forked: list[Record] = []
+
+        async def step(record: Record) -> Record:
+            child_id, now = str(uuid.uuid4()), timestamp()
+            child = msgspec.structs.replace(
+                record,
+                id=child_id,
+                name=checked_name(name) if name else child_id,
+                state=State.CREATING,
+                created_at=now,
+                updated_at=now,
+                state_since=now,
+                last_activity_at=now,
+                signing_generation=0,
+            )
+
+            async def copy() -> None:
+                await self._steps.add(child)
+                try:
+                    await self._driver.fork(record.id, launch_of(child))
+                except ToolboxError:
+                    await self._driver.delete(child.id)
+                    await self._steps.forget(child)
+                    raise
+                forked.append(child)
+
+            return await self._meanwhile(record, State.FORKING, copy())
+
+        await self._steps.run(id_or_name, step, "fork")
+        (child,) = forked
+
+        async def start() -> Record:
+            return await self._sandboxes.guard(child, self._sandboxes.run(child, launch_of(child)))
+
+        return await self._steps.hold(child.id, start, f"start {child.id}")
+
+    async def snapshot(self, id_or_name: str, name: str) -> Record:
+        """Make a snapshot of a sandbox's files. Raises `NotFound`, `Conflict`, `BadRequest`, `DriverError`."""
+
+        async def step(record: Record) -> Record:
+            wanted = await self._snapshots.reserve(name, source_sandbox_id=record.id)
+
+            async def copy() -> None:
+                try:
+                    image = await self._driver.snapshot(record.id, f"snapshot-{wanted.id}")
+                except ToolboxError:
+                    await self._snapshots.remove(wanted.id)
+                    raise
+                await self._snapshots.settle(
+                    wanted,
+                    state="active",
+                    image=image,
+                    entrypoint=record.entrypoint,
+                    cpu=record.cpu,
+                    memory=record.memory,
+                    disk=record.disk,
+                )
+
+            return await self._meanwhile(record, State.SNAPSHOTTING, copy())
+
+        return await self._steps.run(id_or_name, step, "snapshot")
+
+    async def resize(self, id_or_name: str, *, cpu: int | None, memory: int | None, disk: int | None) -> Record:
+        """Give a sandbox more: cpu and memory also while it runs, disk when it is stopped.
+
+        Raises `NotFound`, `Conflict`, `BadRequest`, `DriverError`.
+        """
+        if any(each is not None and each < 1 for each in (cpu, memory, disk)):
+            raise BadRequest("cpu, memory and disk must be at least 1")
+
+        async def step(record: Record) -> Record:
+            running = record.state is State.STARTED
+            changes = {"cpu": cpu or record.cpu, "memory": memory or record.memory, "disk": disk or record.disk}
+            if running and changes["disk"] != record.disk:
+                raise BadRequest("disk: stop the sandbox first")
+            for field in ("cpu", "memory", "disk") if running else ("disk",):
+                if changes[field] < getattr(record, field):
+                    raise BadRequest(f"{field}: it can only grow{' while the sandbox runs' if running else ''}")
+            resized = msgspec.structs.replace(record, **changes)
+
+            async def work() -> None:
+                await self._driver.resize(launch_of(resized), running=running)
+
+            return await self._meanwhile(record, State.RESIZING, work(), **changes)
+
+        return await self._steps.run(id_or_name, step, "resize")
+
+    async def archive(self, id_or_name: str) -> Record:
+        """Begin to move the files of a stopped sandbox off this machine. Raises `NotFound`, `BadRequest`."""
+        if not self.can_archive:
+            raise self._driver.cannot("archive sandboxes")
+
+        async def first(record: Record) -> Record:
+            if record.state is not State.STOPPED:
+                raise BadRequest(f"sandbox {record.name} is {record.state}: only a stopped one can be archived")
+            return await self._steps.move(record, State.ARCHIVING, backup_state="InProgress")
+
+        return await self._steps.begin(id_or_name, first, self._finish_archive, "archive")
+
+    async def _finish_archive(self, record: Record) -> Record:
+        try:
+            await self._driver.export(record.id, self._archive.file(record.id))
+            await self._driver.discard(record.id)
+        except ToolboxError as error:
+            return await self._steps.move(record, State.STOPPED, reason=error.message, backup_state="Error")
+        return await self._steps.move(record, State.ARCHIVED, backup_state="Completed", backup_created_at=timestamp())
+
+    async def settle(self) -> None:
+        """Finish what an earlier control plane left half done."""
+        for record in await self._steps.store.everything():
+            if record.state is State.ARCHIVING:
+                await self._steps.begin(record.id, self._same, self._finish_archive, "archive")
+            elif record.state is State.RESTORING:
+                await self._driver.discard(record.id)
+                await self._steps.move(record, State.ARCHIVED)
+
+    @staticmethod
+    async def _same(record: Record) -> Record:
+        return record
+
+    async def _meanwhile(self, record: Record, state: State, work: Any, **changes: Any) -> Record:
+        """Await work that leaves the sandbox in the state it was in, and tell it meanwhile."""
+        if record.state not in (State.STARTED, State.STOPPED):
+            work.close()
+            raise Conflict(f"sandbox {record.name} is {record.state}: it must be started or stopped")
+        busy = await self._steps.move(record, state)
+        try:
+            await work
+        except ToolboxError:
+            await self._steps.move(busy, record.state, reason=record.error_reason)
+            raise
+        return await self._steps.move(busy, record.state, **changes)

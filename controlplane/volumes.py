@@ -1,0 +1,100 @@
+"""Volumes: directories that outlive sandboxes and can be in several at once."""
+
+import posixpath
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from controlplane.drivers.base import Driver, Mount
+from controlplane.models import ORGANIZATION, VolumeMount
+from controlplane.store import Collection, Repository
+from toolbox.errors import BadRequest, NotFound, ToolboxError
+from toolbox.web.middleware import timestamp
+
+
+class Volume(msgspec.Struct, kw_only=True, frozen=True):
+    """A volume as it is remembered. Times are RFC 3339 in UTC."""
+
+    id: str
+    name: str
+    organization_id: str = ORGANIZATION
+    state: str = "ready"
+    error_reason: str | None = None
+    created_at: str
+    updated_at: str
+    last_used_at: str | None = None
+
+
+class Volumes:
+    """All volumes."""
+
+    def __init__(self, store: Repository, driver: Driver) -> None:
+        self._known: Collection[Volume] = store.collection("volume", Volume)
+        self._store = store
+        self._driver = driver
+
+    async def create(self, name: str | None) -> Volume:
+        """Make a volume. Raises `Conflict` (the name), `BadRequest`, `DriverError`."""
+        now, volume_id = timestamp(), str(uuid.uuid4())
+        volume = Volume(id=volume_id, name=name or volume_id, state="creating", created_at=now, updated_at=now)
+        await self._known.add(volume)
+        try:
+            await self._driver.make_volume(volume_id)
+        except ToolboxError:
+            await self._known.remove(volume_id)
+            raise
+        ready = msgspec.structs.replace(volume, state="ready")
+        await self._known.save(ready)
+        return ready
+
+    async def get(self, id_or_name: str) -> Volume:
+        """Return a volume. Raises `NotFound`."""
+        found = await self._known.find(id_or_name)
+        if found is None:
+            raise NotFound(f"volume not found: {id_or_name}")
+        return found
+
+    async def all(self) -> list[Volume]:
+        """Return all volumes, newest first."""
+        return await self._known.all()
+
+    async def remove(self, id_or_name: str) -> None:
+        """Remove a volume with what is in it. Raises `NotFound`, and `BadRequest` when a sandbox has it."""
+        volume = await self.get(id_or_name)
+        if volume.state != "ready":
+            raise BadRequest(f"volume {volume.name} is {volume.state}: only a ready one can be removed")
+        for record in await self._store.everything():
+            if any(mount.volume_id == volume.id for mount in record.volumes):
+                raise BadRequest(f"volume {volume.name} is in sandbox {record.name}")
+        await self._known.save(msgspec.structs.replace(volume, state="deleting", updated_at=timestamp()))
+        await self._driver.remove_volume(volume.id)
+        await self._known.remove(volume.id)
+
+    async def resolve(self, wanted: Sequence[VolumeMount]) -> list[VolumeMount]:
+        """Return the mounts with ids in place of names. Raises `NotFound`, `BadRequest` for a path that cannot be."""
+        found, paths = [], set[str]()
+        for mount in wanted:
+            volume = await self.get(mount.volume_id)
+            path = posixpath.normpath(mount.mount_path)
+            if not mount.mount_path.startswith("/") or path == "/" or "\0" in path:
+                raise BadRequest(f"volumes: mountPath must be an absolute path: {mount.mount_path!r}")
+            if path in paths:
+                raise BadRequest(f"volumes: two of them at {path}")
+            paths.add(path)
+            found.append(VolumeMount(volume_id=volume.id, mount_path=path, subpath=_subpath(mount.subpath)))
+        return found
+
+
+def mounts_of(volumes: Sequence[VolumeMount]) -> list[Mount]:
+    """Return what a driver is to mount."""
+    return [Mount(volume_id=each.volume_id, path=each.mount_path, subpath=each.subpath or "") for each in volumes]
+
+
+def _subpath(wanted: str | None) -> str | None:
+    if not wanted:
+        return None
+    path = posixpath.normpath(wanted)
+    if path.startswith(("/", "..")) or "\0" in path:
+        raise BadRequest(f"volumes: subpath must stay inside the volume: {wanted!r}")
+    return None if path == "." else path
