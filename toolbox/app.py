@@ -106,7 +106,9 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     """Run the daemon. `sole`: it has the process for itself. Raises `ConfigError`, and `OSError` from listening."""
     auth, generated = build_auth(config)
     state = StateDir.open(config.state_dir)
-    environment = Environment(config.work_dir, hide=secret_variables(), user=config.user, shell=config.shell)
+    environment = Environment(
+        config.work_dir, hide=secret_variables(), user=config.user, shell=config.shell, variables=config.variables
+    )
     children = Children(user=config.user, sole=sole)
     pythons = Pythons(children, environment, config.kernel_python)
     commands = Commands(children, environment, state.directory("spool"), config.output_limit)

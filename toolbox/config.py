@@ -6,6 +6,7 @@ the default.
 
 import argparse
 import ipaddress
+import json
 import os
 import pwd
 import shlex
@@ -99,6 +100,7 @@ class ServeConfig(CommonConfig):
     work_dir: Path = option("directory that relative paths and commands start from", None)
     signing_key: str | None = option("key that signed file URLs are verified with", None, secret=True)
     user: str | None = option("user that children and file operations act as (needs root)", None)
+    env_file: Path | None = option("JSON object of variables for what the daemon starts, over its own", None)
     shell: Path | None = option("shell that runs commands; without it the best of /etc/shells", None)
     kernel_python: Path | None = option(
         "Python that kernels and code-run use; without it python3 on the PATH, or else the daemon's own", None
@@ -113,6 +115,8 @@ class ServeConfig(CommonConfig):
     entrypoint: tuple[str, ...] = ()
     language_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Commands by language, from `TOOLBOX_LSP_<LANGUAGE>`, the language as it stands there."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What `env_file` holds."""
 
     @property
     def output_limit(self) -> int:
@@ -135,7 +139,8 @@ class ServeConfig(CommonConfig):
         arguments = dict(arguments)
         if not arguments.get("work_dir") and "TOOLBOX_WORK_DIR" not in environ:
             as_home = environ.get("DAYTONA_USER_HOME_AS_WORKDIR", "").lower() in ("true", "1")
-            arguments["work_dir"] = environ.get("HOME", "/") if as_home else str(Path.cwd())
+            user = arguments.get("user") or environ.get("TOOLBOX_USER")
+            arguments["work_dir"] = _home(user, environ) if as_home else str(Path.cwd())
         config = super(ServeConfig, cls).load(arguments, environ)
         if not config.work_dir.is_dir():
             raise ConfigError(f"the work dir is not a directory: {config.work_dir}")
@@ -146,14 +151,20 @@ class ServeConfig(CommonConfig):
             raise ConfigError(f"the kernel python cannot be run: {python}")
         if config.user is not None:
             _check_user(config.user)
-        return replace(config, language_servers=_language_servers(environ))
+        variables = _variables(config.env_file) if config.env_file is not None else {}
+        return replace(config, language_servers=_language_servers(environ), variables=variables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpConfig(CommonConfig):
     """Options of `toolboxd up`, the sandboxes API with a proxy to their daemons."""
 
-    driver: str = option("what a sandbox is made of: process", "process")
+    driver: str = option("what a sandbox is made of: process or docker", "process")
+    docker_host: str | None = option(
+        "where the container engine listens (docker driver); without it DOCKER_HOST or the usual sockets", None
+    )
+    image: str | None = option("image of the default snapshot (docker driver); without it a Debian that is there", None)
+    bundle: Path | None = option("bundle that containers get the daemon from (docker driver)", None)
     public_url: str | None = option("URL that clients reach this server at, when not that of their request", None)
     preview_domain: str | None = option(
         "domain whose subdomains all lead to this server, for previews; *.localhost always does", None
@@ -227,6 +238,25 @@ def _language_servers(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"{name}: not a command: {command!r}")
         commands[language] = tuple(words)
     return commands
+
+
+def _home(user: str | None, environ: Mapping[str, str]) -> str:
+    if user:
+        try:
+            return pwd.getpwnam(user).pw_dir
+        except KeyError:
+            raise ConfigError(f"no such user: {user}") from None
+    return environ.get("HOME", "/")
+
+
+def _variables(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the env file: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ConfigError(f"the env file is not a JSON object of strings: {path}")
+    return found
 
 
 def _check_user(name: str) -> None:
