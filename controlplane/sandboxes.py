@@ -90,13 +90,16 @@ class Sandboxes:
     async def create(self, wanted: CreateSandbox) -> Record:
         """Make a sandbox and start it. Raises `BadRequest`, `NotFound`, `Conflict` (the name), `DriverError`."""
         resources = self.driver.check(wanted)
+        if wanted.build_info is not None:
+            raise BadRequest("buildInfo: images are not built here")
         snapshot = await self._snapshots.usable(wanted.snapshot)
         record = await self.specify(wanted, resources, snapshot)
         return await self.make(record)
 
     async def specify(self, wanted: CreateSandbox, resources: Resources, snapshot: Snapshot) -> Record:
         """Return the record of a sandbox about to be made from a snapshot. Raises `BadRequest`, `NotFound`."""
-        record = new_record(wanted, resources, snapshot=snapshot.name, user=wanted.user or self.driver.user)
+        user = wanted.user or (snapshot.image.user if snapshot.image is not None else None) or self.driver.user
+        record = new_record(wanted, resources, snapshot=snapshot.name, user=user)
         volumes = await self._volumes.resolve(wanted.volumes or [])
         return msgspec.structs.replace(
             record,
@@ -116,13 +119,21 @@ class Sandboxes:
             await self.steps.add(record)
             try:
                 return await self.bring_up(record)
-            except ToolboxError:
+            except ToolboxError as error:
                 # Half a sandbox helps nobody: the client gets the reason.
-                await self.driver.delete(record.id)
-                await self.steps.forget(record)
+                await self._clear(record, error.message)
                 raise
 
         return await self.steps.hold(record.id, work, f"create {record.id}")
+
+    async def _clear(self, record: Record, reason: str) -> None:
+        """Remove a sandbox that could not be made; one that cannot even be removed now stays to be deleted."""
+        try:
+            await self.driver.delete(record.id)
+        except ToolboxError:
+            await self.steps.move(record, State.ERROR, reason=reason)
+            return
+        await self.steps.forget(record)
 
     async def bring_up(self, record: Record) -> Record:
         """Make what lasts of a sandbox that is being created, and start it. Raises `DriverError`."""

@@ -140,7 +140,8 @@ class ServeConfig(CommonConfig):
         if not arguments.get("work_dir") and "TOOLBOX_WORK_DIR" not in environ:
             as_home = environ.get("DAYTONA_USER_HOME_AS_WORKDIR", "").lower() in ("true", "1")
             user = arguments.get("user") or environ.get("TOOLBOX_USER")
-            arguments["work_dir"] = _home(user, environ) if as_home else str(Path.cwd())
+            home = _home(user, environ) if as_home else ""
+            arguments["work_dir"] = home if home and Path(home).is_dir() else str(Path.cwd())
         config = super(ServeConfig, cls).load(arguments, environ)
         if not config.work_dir.is_dir():
             raise ConfigError(f"the work dir is not a directory: {config.work_dir}")

@@ -32,13 +32,15 @@ def configuration(
 ) -> dict[str, Any]:
     """Return the configuration of a sandbox's container, as the Engine API wants it."""
     in_container, _ = users(launch.user or image.user)
+    # Nobody means to work in the root directory.
+    at_home = {} if image.work_dir not in (None, "/") else {"DAYTONA_USER_HOME_AS_WORKDIR": "true"}
     return {
         "Image": image.ref,
         "Entrypoint": [f"{BUNDLE}/bin/toolboxd"],
         "Cmd": command(launch, image),
         "User": in_container,
         "WorkingDir": image.work_dir or "",
-        "Env": [f"{name}={value}" for name, value in image.env.items()],
+        "Env": [f"{name}={value}" for name, value in {**at_home, **image.env}.items()],
         "Labels": labels,
         "StopSignal": "SIGTERM",
         "StopTimeout": STOP_SECONDS,

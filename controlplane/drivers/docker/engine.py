@@ -169,7 +169,8 @@ class Engine:
 
         Raises `DriverError`.
         """
-        wanted = _filters(label=[label], type=["container"], event=["die"])
+        # Podman says `die` too, but selects by its own word.
+        wanted = _filters(label=[label], type=["container"], event=["died" if self.machine.podman else "die"])
         async with (
             self.doing("listen to the container engine", seconds=None) as docker,
             docker.session.get(self.url("events"), params={"filters": wanted}) as answer,

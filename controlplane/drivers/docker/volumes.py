@@ -51,6 +51,7 @@ class DockerVolumes:
 
     async def binds(self, mounts: Sequence[Mount]) -> list[str]:
         """Return the mounts as the engine wants them, their directories made. Raises `DriverError`."""
+        await self.prepare(mounts)
         found = []
         for mount in mounts:
             source = self._name(mount.volume_id)
