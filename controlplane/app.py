@@ -152,11 +152,9 @@ def _driver(config: UpConfig, directory: Path, children: Children) -> Driver:
         return ProcessDriver(directory, children)
     try:
         from controlplane.drivers.docker.driver import DockerDriver  # noqa: PLC0415 -- an optional extra
-        from controlplane.drivers.docker.engine import find_engine  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigError(f"the docker driver needs the extra sandbox-toolbox[docker]: {error}") from None
-    host = find_engine(config.docker_host, os.environ)
-    return DockerDriver(directory, host, image=config.image, bundle=config.bundle)
+    return DockerDriver(directory, config.docker_host, image=config.image, bundle=config.bundle)
 
 
 def _made(directory: Path) -> Path:

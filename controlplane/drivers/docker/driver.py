@@ -26,7 +26,7 @@ from controlplane.drivers.base import (
 from controlplane.drivers.docker import containers
 from controlplane.drivers.docker.box import Box
 from controlplane.drivers.docker.bundle import find_bundle
-from controlplane.drivers.docker.engine import Engine
+from controlplane.drivers.docker.engine import Engine, find_engine
 from controlplane.drivers.docker.images import DockerImages
 from controlplane.drivers.docker.place import Made, Place
 from controlplane.drivers.docker.refusals import check_resources, check_supported, refuse
@@ -54,7 +54,9 @@ class DockerDriver(Driver):
 
     name = "docker"
 
-    def __init__(self, state_dir: Path, host: str, *, image: str | None = None, bundle: Path | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, host: str | None, *, image: str | None = None, bundle: Path | None = None
+    ) -> None:
         self._root = state_dir / "sandboxes"
         self._retired = state_dir / "retired-images"
         # Two control planes may share an engine: each has its own containers, images and volumes.
@@ -69,7 +71,11 @@ class DockerDriver(Driver):
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._bundle = await asyncio.to_thread(find_bundle, self._configured_bundle)
-            self._engine = await stack.enter_async_context(await Engine.open(self._host))
+            for path in (self._bundle, self._root):
+                if ":" in str(path):
+                    raise ConfigError(f"a container engine takes no path with a ':': {path}")
+            host = await asyncio.to_thread(find_engine, self._host, os.environ)
+            self._engine = await stack.enter_async_context(await Engine.open(host))
             machine = self._engine.machine
             for directory in (self._root, self._retired):
                 await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -360,11 +366,12 @@ class DockerDriver(Driver):
 
     async def _set_limits(self, name: str, found: Mapping[str, Any], wanted: Resources | None) -> None:
         machine, limits = self._engine.machine, found["HostConfig"]
-        if wanted is None or not (machine.limits_cpu and machine.limits_memory):
+        if wanted is None:
             return
-        now = (limits["NanoCpus"] // 10**9, limits["Memory"] // 1024**3)
-        if now != (wanted.cpu, wanted.memory):
-            await self._engine.update(name, cpu=wanted.cpu, memory=wanted.memory)
+        cpu = wanted.cpu if machine.limits_cpu and limits["NanoCpus"] != wanted.cpu * 10**9 else None
+        memory = wanted.memory if machine.limits_memory and limits["Memory"] != wanted.memory * 1024**3 else None
+        if cpu is not None or memory is not None:
+            await self._engine.update(name, cpu=cpu, memory=memory)
 
     def _disk(self, found: Mapping[str, Any]) -> int:
         if not self._engine.machine.limits_disk:

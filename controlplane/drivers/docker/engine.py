@@ -18,6 +18,8 @@ from toolbox.config import ConfigError
 
 CALL_SECONDS = 60.0
 """How long an answer may take; what streams has its own limits."""
+_NO_CONNECTION = 900
+"""What aiodocker has as the status of an answer that did not come."""
 _GIB = 1024**3
 _SIZED_DRIVERS = frozenset({"btrfs", "zfs", "devicemapper", "windowsfilter"})
 """Storage drivers that limit what a container writes wherever they run."""
@@ -98,6 +100,8 @@ class Engine:
             async with asyncio.timeout(seconds):
                 yield self.docker
         except DockerError as error:
+            if error.status == _NO_CONNECTION:
+                raise EngineUnavailable(f"cannot {what}: the container engine does not answer") from None
             raise Refused(f"cannot {what}: {error.message}", error.status) from None
         except (OSError, aiohttp.ClientError) as error:
             reason = str(error) or type(error).__name__
@@ -136,19 +140,23 @@ class Engine:
             if error.engine_status not in (304, 404):
                 raise
 
-    async def update(self, container: str, *, cpu: int, memory: int) -> None:
-        """Change the limits of a running container: cores, GiB. Raises `DriverError`."""
-        size, period = memory * _GIB, 100_000
+    async def update(self, container: str, *, cpu: int | None, memory: int | None) -> None:
+        """Change limits of a running container: cores, GiB; None leaves one as it is. Raises `DriverError`."""
+        size, period = (memory or 0) * _GIB, 100_000
+        body: dict[str, Any] = {}
         if self.machine.podman:
             # Podman has it only in its own API.
             url = f"{self.docker.docker_host}/v4.3.0/libpod/containers/{container}/update"
-            body: dict[str, Any] = {
-                "cpu": {"quota": cpu * period, "period": period},
-                "memory": {"limit": size, "swap": size},
-            }
+            if cpu is not None:
+                body["cpu"] = {"quota": cpu * period, "period": period}
+            if memory is not None:
+                body["memory"] = {"limit": size, **({"swap": size} if self.machine.limits_swap else {})}
         else:
             url = self.url(f"containers/{container}/update")
-            body = {"NanoCpus": cpu * 10**9, "Memory": size, "MemorySwap": size}
+            if cpu is not None:
+                body["NanoCpus"] = cpu * 10**9
+            if memory is not None:
+                body |= {"Memory": size, **({"MemorySwap": size} if self.machine.limits_swap else {})}
         async with self.doing("change the sandbox's limits") as docker, docker.session.post(url, json=body) as answer:
             if not answer.ok:
                 raise DockerError(answer.status, _message(await answer.text()))

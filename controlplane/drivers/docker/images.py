@@ -131,7 +131,7 @@ class DockerImages:
                     docker.images.export_image(name) as content,
                 ):
                     async for chunk in content.iter_chunked(_CHUNK):
-                        await asyncio.to_thread(file.write, chunk)
+                        await _write(file, chunk)
             finally:
                 await asyncio.to_thread(file.close)
             await asyncio.to_thread(temporary.replace, target)
@@ -223,6 +223,13 @@ def _context(dockerfile: str, contexts: Collection[Path]) -> IO[bytes]:
         file.close()
         raise
     return file
+
+
+async def _write(file: IO[bytes], data: bytes) -> None:
+    try:
+        await asyncio.to_thread(file.write, data)
+    except OSError as error:  # not the engine's, as any other would seem
+        raise DriverError(f"cannot write the archive: {error.strerror}") from None
 
 
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:

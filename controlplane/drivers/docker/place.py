@@ -39,8 +39,6 @@ class Place:
         """Create the directory, and a token that only this sandbox's daemon accepts. Raises `OSError`."""
         self.root.mkdir(mode=0o700)
         self.shared.mkdir()
-        # Whatever user the container has makes the socket in it; nobody else of this machine gets past `root`.
-        self.shared.chmod(0o777)
         store_secret(self._token, Auth.generate_token())
 
     def exists(self) -> bool:
@@ -61,8 +59,10 @@ class Place:
     def prepare(self, variables: Mapping[str, str], *, private: bool) -> None:
         """Write what the daemon reads when it starts, and remove the socket of the one before. Raises `OSError`.
 
-        `private`: only root in the container may read it.
+        `private`: the daemon is root in the container, and nobody else there may read or change it.
         """
+        # Nobody else of this machine gets past `root`.
+        self.shared.chmod(0o755 if private else 0o777)
         (self.shared / "daemon.sock").unlink(missing_ok=True)
         for name, text in (("token", self.token()), ("env.json", msgspec.json.encode(variables).decode())):
             store_secret(self.shared / name, text)

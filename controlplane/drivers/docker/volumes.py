@@ -33,8 +33,12 @@ class DockerVolumes:
 
     async def make(self, volume_id: str) -> None:
         """Make a volume that every user of a sandbox may write to. Raises `DriverError`."""
+        wanted: dict[str, Any] = {"Name": self._name(volume_id), "Labels": dict([self._label])}
+        if self._engine.machine.podman:
+            # Without this the first container changes it to what its image has at that path.
+            wanted["DriverOpts"] = {"o": "uid=0,gid=0"}
         async with self._engine.doing("make a volume") as docker:
-            await self._calls(docker).create({"Name": self._name(volume_id), "Labels": dict([self._label])})
+            await self._calls(docker).create(wanted)
             place = await self._mountpoint(docker, volume_id)
         # Where it is not ours to change, root in the sandboxes writes to it.
         with contextlib.suppress(PermissionError):

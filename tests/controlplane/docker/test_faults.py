@@ -1,33 +1,22 @@
 """An engine that is down, goes away and comes back; a control plane that is killed; two of them on one engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from controlplane.drivers.docker.engine import find_engine
 from tests.conftest import Toolboxd
 from tests.controlplane.conftest import Plane
 from tests.controlplane.docker.conftest import DEBIAN, Owned, Service, container_name, docker_plane, driver_on, inspect
+from tests.controlplane.test_recovery import connected
 from tests.image.conftest import Engine
 from toolbox.config import ConfigError
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 Start = Callable[..., Awaitable[Toolboxd]]
-
-
-@asynccontextmanager
-async def connected(toolboxd: Toolboxd, state_dir: Path) -> AsyncIterator[Plane]:
-    """Yield a client of a `toolboxd up`."""
-    url = await toolboxd.line("export DAYTONA_API_URL=")
-    key = await toolboxd.line("export DAYTONA_API_KEY=")
-    port = int(url.removesuffix("/api").rpartition(":")[2])
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as http:
-        yield Plane(port, key, state_dir, http)
 
 
 async def state_of(plane: Plane, sandbox: Any, *, until: str) -> Any:
@@ -74,13 +63,15 @@ async def test_engine_that_goes_away_and_comes_back(
         mortal_service.end()
         failed = await plane.call("POST", "/sandbox", expect=503, json={"name": "none"})
         assert "the container engine does not answer" in failed["message"]
-        await plane.call("POST", "/sandbox/kept/stop", expect=503)
         assert await plane.execute(kept, "echo still here") == "still here"
+        await plane.call("POST", "/sandbox/kept/stop", expect=503)
+        assert "does not answer" in (await plane.call("GET", "/sandbox/kept"))["errorReason"]
         engine.call("kill", container_name(state / "controlplane", lost["id"]))
         mortal_service.start()
         assert "exit code 137" in (await state_of(plane, lost, until="error"))["errorReason"]
         await plane.create(name="none-after-all")
-        await plane.call("DELETE", "/sandbox/kept")
+        await plane.call("POST", "/sandbox/kept/recover")
+        assert await plane.execute(kept, "echo back") == "back"
         await plane.call("DELETE", "/sandbox/none")
         await plane.create(name="none")
 
@@ -162,7 +153,7 @@ async def test_strays_are_removed_and_others_left_alone(
         for each in (mine, theirs):
             await each.start("one")
             await each.start("two")
-        mine.driver._place("one").remove()
+        await asyncio.to_thread(mine.driver._place("one").remove)
     async with driver_on(tmp_path / "mine", service, bundle) as mine:
         assert list(await mine.driver.recover({"two"})) == ["two"]
         assert not mine.driver.is_running("one")
