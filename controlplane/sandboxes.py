@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 

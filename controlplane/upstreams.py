@@ -58,7 +58,7 @@ class Upstream:
                     f"{self.origin}/version", headers={hdrs.AUTHORIZATION: self.authorization}
                 ) as response,
             ):
-                return str((await response.json())["version"]) if response.ok else None
+                return str((await response.json())["version"]).removeprefix("v") if response.ok else None
         except (OSError, aiohttp.ClientError, TimeoutError, KeyError, ValueError):
             return None
 

@@ -27,6 +27,7 @@ def test_a_flag_wins_over_a_variable_over_the_reference_variable(tmp_path: Path)
         {"TOOLBOX_PORT": "-1"},
         {"TOOLBOX_LOG_FILE_COMPRESS": "maybe"},
         {"TOOLBOX_WORK_DIR": "/no/such/directory"},
+        {"TOOLBOX_SOCKET_MODE": "rw"},
         {"TOOLBOX_USER": "no-such-user"},
         {"TOOLBOX_USER": "root"},
     ],
@@ -45,6 +46,25 @@ def test_token_files(tmp_path: Path) -> None:
         load(tmp_path, TOOLBOX_TOKEN_FILE=str(file)).resolve_token()
     file.write_text("abc\n")
     assert load(tmp_path, TOOLBOX_TOKEN_FILE=str(file)).resolve_token() == "abc"
+
+
+def test_env_files(tmp_path: Path) -> None:
+    file = tmp_path / "env.json"
+    for text in (None, "not JSON", "[]", '{"A": 1}'):
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(ConfigError, match="env file"):
+            load(tmp_path, TOOLBOX_ENV_FILE=str(file))
+    file.write_text('{"A": "two\\nlines"}')
+    assert load(tmp_path, TOOLBOX_ENV_FILE=str(file)).variables == {"A": "two\nlines"}
+
+
+def test_home_as_the_work_dir(tmp_path: Path) -> None:
+    wanted = {"DAYTONA_USER_HOME_AS_WORKDIR": "true"}
+    assert load(tmp_path, None, **wanted).work_dir == tmp_path
+    assert load(tmp_path / "is-not-there", None, **wanted).work_dir == Path.cwd()
+    with pytest.raises(ConfigError, match="no such user: no-such-user"):
+        load(tmp_path, {"user": "no-such-user"}, **wanted)
 
 
 def test_lists_and_numbers(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def endpoints() -> Sequence[Endpoint]:
 
 async def _listen(server: Server, config: ServeConfig) -> int:
     if config.socket is not None:
-        await server.listen_unix(str(config.socket))
+        await server.listen_unix(str(config.socket), config.socket_permissions)
         return 0
     return await server.listen_tcp(config.host, config.port)
 

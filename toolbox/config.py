@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import pwd
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -95,6 +96,7 @@ class ServeConfig(CommonConfig):
     """Options of `toolboxd serve`, the daemon alone."""
 
     socket: Path | None = option("listen on this unix socket instead of TCP", None)
+    socket_mode: str | None = option("permissions of the unix socket, in octal; without it those of the umask", None)
     auth: str = option("token, local, init or none; without it: token where one is set, else by address", "")
     sandbox_id: str = option("id of this sandbox, accepted as a path prefix", "", legacy="DAYTONA_SANDBOX_ID")
     work_dir: Path = option("directory that relative paths and commands start from", None)
@@ -117,6 +119,11 @@ class ServeConfig(CommonConfig):
     """Commands by language, from `TOOLBOX_LSP_<LANGUAGE>`, the language as it stands there."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """What `env_file` holds."""
+
+    @property
+    def socket_permissions(self) -> int | None:
+        """Permissions of the unix socket, None for those of the umask."""
+        return int(self.socket_mode, 8) if self.socket_mode is not None else None
 
     @property
     def output_limit(self) -> int:
@@ -150,6 +157,8 @@ class ServeConfig(CommonConfig):
         python = config.kernel_python
         if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
             raise ConfigError(f"the kernel python cannot be run: {python}")
+        if config.socket_mode is not None and not re.fullmatch("0?[0-7]{3}", config.socket_mode):
+            raise ConfigError(f"socket-mode: not usable: {config.socket_mode!r}")
         if config.user is not None:
             _check_user(config.user)
         variables = _variables(config.env_file) if config.env_file is not None else {}

@@ -12,6 +12,8 @@ from controlplane.drivers.docker.place import INSIDE as SHARED
 from controlplane.models import Image
 
 ROOT = "root"
+STATE = "/var/lib/sandbox-toolbox"
+"""Where the daemon keeps its state: a volume without a name, which goes with the container and in no image of it."""
 MOST_PROCESSES = 4096
 STOP_SECONDS = 6
 """A daemon ends within 5 s; what is left after this is killed."""
@@ -42,6 +44,7 @@ def configuration(
         "WorkingDir": image.work_dir or "",
         "Env": [f"{name}={value}" for name, value in {**at_home, **image.env}.items()],
         "Labels": labels,
+        "Volumes": {STATE: {}},
         "StopSignal": "SIGTERM",
         "StopTimeout": STOP_SECONDS,
         "Healthcheck": {"Test": ["NONE"]},
@@ -56,16 +59,14 @@ def configuration(
 
 def command(launch: Launch, image: Image) -> list[str]:
     """Return the arguments of `toolboxd` in a container; the image's own command comes after `--`."""
-    _, workload = users(launch.user or image.user)
-    options = {
-        "socket": "daemon.sock",
-        "token-file": "token",
-        "env-file": "env.json",
-        "state-dir": "state",
-    }
+    in_container, workload = users(launch.user or image.user)
     arguments = ["serve"]
-    for name, file in options.items():
+    for name, file in (("socket", "daemon.sock"), ("token-file", "token"), ("env-file", "env.json")):
         arguments += [f"--{name}", f"{SHARED}/{file}"]
+    # The control plane need not be root. Others of this machine do not get to the socket's directory.
+    arguments += ["--socket-mode", "666"]
+    # Who is not root cannot write to the volume.
+    arguments += ["--state-dir", STATE if in_container == "0" else "/tmp/sandbox-toolbox-state"]  # noqa: S108
     # Standard error goes to the engine's log: only what matters.
     arguments += ["--sandbox-id", launch.id, "--log-level", "warning"]
     if workload is not None:

@@ -13,12 +13,13 @@ from aiodocker import Docker
 
 from controlplane.drivers.base import DriverError, Mount
 from controlplane.drivers.docker.bundle import INSIDE as BUNDLE
+from controlplane.drivers.docker.containers import STATE
 from controlplane.drivers.docker.engine import Engine, Refused
 from controlplane.drivers.docker.place import INSIDE as SHARED
 from controlplane.models import VolumeMount
 from toolbox.errors import BadRequest
 
-_RESERVED = (BUNDLE, SHARED)
+_RESERVED = (BUNDLE, SHARED, STATE)
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 """How the kernel writes a space in a path."""
 

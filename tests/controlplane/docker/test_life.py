@@ -8,6 +8,7 @@ import pytest
 from tests.controlplane.conftest import Plane
 from tests.controlplane.docker.conftest import Owned, container_name, inspect
 from tests.image.conftest import Engine
+from toolbox import __version__
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -15,6 +16,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 async def test_made_used_stopped_started_deleted(plane: Plane, owned: Owned, engine: Engine) -> None:
     sandbox = await plane.create(env={"SECRET": "it's\nsecret"}, labels={"a": "b"})
     assert (sandbox["state"], sandbox["user"], sandbox["cpu"], sandbox["memory"]) == ("started", "root", 1, 1)
+    assert sandbox["daemonVersion"] == __version__
     assert await plane.execute(sandbox, 'echo "$SECRET"; pwd; cat /proc/1/comm') == "it's\nsecret\n/root\ntoolboxd"
     assert "it's" not in str(inspect(engine, plane.state_dir / "controlplane", sandbox["id"]))
     await plane.execute(sandbox, "echo kept > file; sleep 1000 > /dev/null 2>&1 &")

@@ -81,6 +81,7 @@ async def test_refused(plane: Plane, name: str) -> None:
         ("autoPauseInterval", {"autoPauseInterval": 1, "autoStopInterval": 1}),
         ("volumes", {"volumes": [{"volumeId": "v", "mountPath": "/opt"}]}),
         ("volumes", {"volumes": [{"volumeId": "v", "mountPath": "/run/sandbox-toolbox/x"}]}),
+        ("volumes", {"volumes": [{"volumeId": "v", "mountPath": "/var/lib"}]}),
         ("volumes", {"volumes": [{"volumeId": "v", "mountPath": "/a:b"}]}),
     ],
 )
