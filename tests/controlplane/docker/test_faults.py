@@ -1,6 +1,8 @@
 """An engine that is down, goes away and comes back; a control plane that is killed; two of them on one engine."""
 
 import asyncio
+import os
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tests.image.conftest import Engine
 from toolbox.config import ConfigError
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+NOBODY = 65534
 Start = Callable[..., Awaitable[Toolboxd]]
 
 
@@ -115,6 +118,43 @@ async def test_killed_control_plane_finds_its_sandboxes(
     assert code == 0, errors
     assert "process driver" not in errors
     assert not inspect(engine, state / "controlplane", paused["id"])["State"]["Running"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="not possible here: becoming another user needs root")
+async def test_control_plane_that_is_not_root(mortal_service: Service, bundle: Path, owned: Owned) -> None:
+    socket = Path(mortal_service.host.removeprefix("unix://"))
+    socket.chmod(0o666)
+    socket.parent.chmod(0o755)
+    home = socket.parent / "home"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    owned.state_dirs.append(home / "state/controlplane")
+    # It has a Python that everybody may run, and is the bundle that goes into containers too.
+    await asyncio.to_thread(shutil.copytree, bundle, socket.parent / "bundle", symlinks=True)
+    command = [f"{socket.parent}/bundle/bin/toolboxd", "up", "--port", "0", "--driver", "docker", "--image", DEBIAN]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "DOCKER_HOST": mortal_service.host}
+    toolboxd = Toolboxd(
+        await asyncio.create_subprocess_exec(
+            *command,
+            *("--state-dir", str(home / "state")),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+        )
+    )
+    try:
+        async with connected(toolboxd, home / "state") as plane:
+            for user in ("root", "nobody", "4242"):
+                sandbox = await plane.create(user=user)
+                assert await plane.execute(sandbox, "id -un 2>/dev/null || true") == user
+                await plane.call("DELETE", f"/sandbox/{sandbox['id']}")
+            assert list((home / "state/controlplane/sandboxes").iterdir()) == []
+    finally:
+        code, errors = await toolboxd.end()
+    assert code == 0, errors
 
 
 async def test_killed_within_create_leaves_nothing(
