@@ -16,6 +16,8 @@ class Box:
         self.place = place
         self.launched = False
         """The engine has started it: that it does not run now means that it ended."""
+        self.answered = False
+        """Its daemon was ready: from now on its end is news."""
         self.paused = False
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why it ended, once it has."""

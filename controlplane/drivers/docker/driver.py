@@ -1,6 +1,7 @@
 """The `docker` driver: makes, starts, watches and ends containers."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -26,7 +27,7 @@ from controlplane.drivers.base import (
 from controlplane.drivers.docker import containers
 from controlplane.drivers.docker.box import Box
 from controlplane.drivers.docker.bundle import find_bundle
-from controlplane.drivers.docker.engine import Engine, find_engine
+from controlplane.drivers.docker.engine import Engine, Refused, find_engine
 from controlplane.drivers.docker.images import DockerImages
 from controlplane.drivers.docker.place import Made, Place
 from controlplane.drivers.docker.refusals import check_resources, check_supported, refuse
@@ -178,6 +179,9 @@ class DockerDriver(Driver):
             running = await self._engine.inspect(name)
             if running is None or not await asyncio.to_thread(are_bound, running["State"]["Pid"], endings):
                 raise DriverError("volumes: a directory was not where it should be in its volume")
+        if box.ended.done():
+            raise DriverError(box.ended.result())
+        box.answered = True
 
     async def _wait_ready(self, box: Box) -> None:
         try:
@@ -207,7 +211,8 @@ class DockerDriver(Driver):
         box = self._boxes.pop(sandbox_id, None)
         try:
             if box is not None and box.paused:
-                await self._freeze(sandbox_id, frozen=False)
+                with contextlib.suppress(Refused):  # it has ended meanwhile
+                    await self._freeze(sandbox_id, frozen=False)
                 box.paused = False
             await self._engine.stop(self._name(sandbox_id), 0 if force else containers.STOP_SECONDS)
         except BaseException:
@@ -249,7 +254,8 @@ class DockerDriver(Driver):
         if container["State"] not in ("running", "paused"):
             return None
         box = Box(sandbox_id, place)
-        box.launched, box.paused = True, container["State"] == "paused"
+        box.launched = box.answered = True
+        box.paused = container["State"] == "paused"
         self._boxes[sandbox_id] = box
         if sandbox_id in keep and await (box.connect() if box.paused else box.is_ready()):
             return box
@@ -398,7 +404,7 @@ class DockerDriver(Driver):
         reason = f"the sandbox's container ended: {_cause(found)}"
         if not box.ended.done():
             box.ended.set_result(reason)
-        if box.daemon_version is None:
+        if not box.answered:
             return  # whoever starts it sees
         self._forget(box.id)
         if self._death is not None:

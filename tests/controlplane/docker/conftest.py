@@ -112,7 +112,11 @@ class Owned:
         """Remove all of it."""
         for state_dir in self.state_dirs:
             found = self.find(state_dir)
-            for what, command in (("containers", ["rm"]), ("volumes", ["volume", "rm"]), ("images", ["rmi"])):
+            for what, command in (
+                ("containers", ["rm", "--volumes"]),
+                ("volumes", ["volume", "rm"]),
+                ("images", ["rmi"]),
+            ):
                 if found[what]:
                     self.engine.call(*command, "--force", *found[what])
 

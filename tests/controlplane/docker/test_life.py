@@ -1,7 +1,6 @@
 """Sandboxes of containers through the API: made, used, changed, ended."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -25,10 +24,13 @@ async def test_made_used_stopped_started_deleted(plane: Plane, owned: Owned, eng
     assert not inspect(engine, plane.state_dir / "controlplane", sandbox["id"])["State"]["Running"]
     await plane.call("POST", f"/sandbox/{sandbox['id']}/start")
     assert await plane.execute(sandbox, "cat file; echo $SECRET") == "kept\nit's secret"
+    mounts = inspect(engine, plane.state_dir / "controlplane", sandbox["id"])["Mounts"]
+    (nameless,) = [each["Name"] for each in mounts if each["Type"] == "volume"]
     await plane.call("POST", f"/sandbox/{sandbox['id']}/stop?force=true")
     await plane.call("DELETE", f"/sandbox/{sandbox['id']}")
     assert owned.find(plane.state_dir / "controlplane") == {"containers": [], "images": [], "volumes": []}
     assert list((plane.state_dir / "controlplane/sandboxes").iterdir()) == []
+    assert nameless not in engine.call("volume", "ls", "--quiet").split()
 
 
 async def test_the_daemon_is_not_the_sandbox_s_to_change(plane: Plane) -> None:
@@ -164,7 +166,7 @@ async def test_many_at_once(plane: Plane) -> None:
     await asyncio.gather(*(plane.call("DELETE", f"/sandbox/{each['id']}") for each in made))
 
 
-async def test_no_such_user(plane: Plane, owned: Owned, tmp_path: Path) -> None:
+async def test_no_such_user(plane: Plane, owned: Owned) -> None:
     refused = await plane.call("POST", "/sandbox", expect=400, json={"user": "nosuchuser"})
     assert refused["message"] == "user: no such user: nosuchuser in the image"
     assert (await plane.call("GET", "/sandbox"))["items"] == []
