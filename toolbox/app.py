@@ -12,6 +12,8 @@ from toolbox import __version__
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
 from toolbox.children.python import Pythons
+from toolbox.computeruse.routes import routes as computer_use_routes
+from toolbox.computeruse.service import ComputerUse
 from toolbox.config import ConfigError, ServeConfig, secret_variables
 from toolbox.files.find import Finder
 from toolbox.files.identity import Identity
@@ -66,6 +68,7 @@ AREAS = (
     pty_routes,
     interpreter_routes,
     lsp_routes,
+    computer_use_routes,
     port_routes,
     proxy_routes,
     ssh_routes,
@@ -126,6 +129,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     terminals = Terminals(children, environment)
     kernels = Kernels(children, environment, pythons, directory=state.directory("kernels"), spares=config.spare_kernels)
     contexts = Contexts(kernels, environment, limit=config.max_contexts)
+    computer_use = ComputerUse(children, environment, config, state.directory("computeruse"))
     language_servers = LanguageServers(children, environment, file_threads, config.language_servers)
     ports, loopback, idempotent = Ports(), Loopback(auth), IdempotentCalls(state.directory("idempotency"))
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
@@ -151,6 +155,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             terminals,
             kernels,
             contexts,
+            *computer_use.services,
             language_servers,
             ssh,
             idempotent,
@@ -178,6 +183,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             terminals,
             kernels,
             contexts,
+            computer_use,
             file_threads,
             finder,
             language_servers,

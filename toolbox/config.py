@@ -105,6 +105,8 @@ class ServeConfig(CommonConfig):
     )
     spare_kernels: int = option("kernels kept ready for new contexts once one was used", 1)
     max_contexts: int = option("contexts of the code interpreter beside the default one", 32)
+    desktop: str = option("what runs on the desktop: xfce4, openbox (lighter) or none", "xfce4")
+    resolution: str = option("size of the desktop, WIDTHxHEIGHT", "1024x768", legacy="VNC_RESOLUTION")
     output_limit_mb: int = option("output kept of one command, in MiB", 128)
     session_log_limit_mb: int = option("output kept of one session command, in MiB; the oldest goes first", 64)
     total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024)

@@ -1,0 +1,1 @@
+"""Displays, windows and the clipboard."""

@@ -1,0 +1,85 @@
+"""The X server as the daemon sees it: one connection that is kept, used in one thread."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from toolbox.computeruse.errors import DesktopUnavailable
+
+if TYPE_CHECKING:
+    from Xlib.display import Display
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 10.0
+"""How long the X server may take for one piece of work before the connection is given up."""
+
+
+class XServer:
+    """Runs work with a connection to the X server of `display()`, one piece after another.
+
+    A lost connection fails the work that meets it and is made anew for the next.
+    """
+
+    def __init__(self, display: Callable[[], str]) -> None:
+        self._display = display
+        """Returns the name of the display. Raises `DesktopUnavailable`."""
+        self._connection: Any = None
+        self._name = ""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="x server")
+
+    async def run(self, work: Callable[["Display"], T], *, seconds: float = ANSWER_SECONDS) -> T:
+        """Run `work` in the connection's thread and return what it returns.
+
+        Raises `DesktopUnavailable` when there is no X server, when it goes away meanwhile, or takes longer than
+        `seconds`. X errors of the work itself (`Xlib.error.XError`) pass through: the work knows what they mean.
+        """
+        name = self._display()
+        future = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._work, name, work))
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            self.disconnect()  # ends the wait in the thread
+            with contextlib.suppress(DesktopUnavailable):
+                await future
+            raise DesktopUnavailable(f"the X server does not answer for {seconds:.0f} s") from None
+
+    def _work(self, name: str, work: Callable[["Display"], T]) -> T:
+        from Xlib import error  # noqa: PLC0415 -- when first used
+
+        try:
+            return work(self._connect(name))
+        except (error.ConnectionClosedError, error.DisplayConnectionError, error.DisplayNameError, OSError) as lost:
+            self._close()
+            raise DesktopUnavailable(f"the X server of {name} cannot be reached: {lost}") from None
+
+    def _connect(self, name: str) -> "Display":
+        from Xlib.display import Display  # noqa: PLC0415
+
+        if self._connection is None or self._name != name:
+            self._close()
+            self._connection, self._name = Display(name), name
+        return self._connection  # type: ignore[no-any-return]
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(Exception):  # it may be gone already, in any state
+                self._connection.close()
+            self._connection = None
+
+    def disconnect(self) -> None:
+        """End the connection, whatever is waiting on it."""
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.display.socket.shutdown(socket.SHUT_RDWR)
+
+    async def close(self) -> None:
+        """End the connection and the thread."""
+        self.disconnect()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
