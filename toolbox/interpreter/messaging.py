@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,11 +59,9 @@ class Place:
         return f"ipc://{self.name}/k-{PORTS[channel + '_port']}"
 
     def remove(self) -> None:
-        """Remove the directory and all sockets."""
-        for name in os.listdir(self.descriptor):  # noqa: PTH208 -- by descriptor
-            os.unlink(name, dir_fd=self.descriptor)
+        """Remove the directory with the sockets, and what else the kernel has put there."""
         os.close(self.descriptor)
-        self.directory.rmdir()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Connections:

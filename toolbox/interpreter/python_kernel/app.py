@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import ipykernel
 from ipykernel.displayhook import ZMQDisplayHook, ZMQShellDisplayHook
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
@@ -266,6 +267,14 @@ class App(IPKernelApp):
         sys.stdout = Stream(Daemon.output, STDOUT, 1, "<stdout>")
         sys.stderr = Stream(Daemon.output, STDERR, 2, "<stderr>")
 
+    def init_path(self) -> None:
+        """Let modules be imported from where the user is, behind the standard library, as in any kernel."""
+        super().init_path()  # type: ignore[no-untyped-call]
+        # IPython leaves that out of an isolated Python: the bundle's, but so it is to keep others out of the daemon.
+        if sys.flags.isolated and "" not in sys.path:
+            packages = os.path.dirname(os.path.dirname(ipykernel.__file__))
+            sys.path.insert(sys.path.index(packages) if packages in sys.path else len(sys.path), "")
+
     def reset_io(self) -> None:
         """Leave the streams: nothing goes anywhere else."""
 
@@ -277,6 +286,18 @@ class App(IPKernelApp):
         """Say nothing, only keep what the kernel asks for."""
         names = ("shell", "iopub", "stdin", "hb", "control")
         self._ports = {name: getattr(self, name + "_port") for name in names}
+
+
+def directories(place: str) -> dict[str, str]:
+    """Return the variables that let Jupyter and IPython start where there is no home, or one that is not to be written.
+
+    They would fail, or leave a directory behind in `/tmp`; the daemon removes `place`.
+    """
+    found = {"JUPYTER_RUNTIME_DIR": place}
+    wanted = os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython")
+    if not os.access(wanted if os.path.exists(wanted) else os.path.dirname(wanted), os.W_OK | os.X_OK):
+        found["IPYTHONDIR"] = os.path.join(place, "ipython")
+    return found
 
 
 def load_charts(path: str) -> Any:
@@ -305,7 +326,8 @@ def run(connection: str, channel: int, charts: str) -> None:
     app: Any = App.instance(connection_file=connection, log_level=50)
     # One of a run's errors is not to end those behind it; history belongs to people at a prompt.
     app.config.HistoryManager.enabled = False
-    app.initialize([])
+    with variables(directories(os.path.dirname(connection))):
+        app.initialize([])
     warnings.filterwarnings("ignore", message="To exit: use", category=UserWarning)
     sys.modules.pop("debugpy", None)  # it was kept away, see launch.py; the user may have it
     Daemon.charts = load_charts(charts)
