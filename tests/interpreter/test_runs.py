@@ -1,6 +1,7 @@
 """What runs of code say, in the default context and in others."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -252,3 +253,20 @@ async def test_bad_requests(daemon: Daemon, message: str, code: int, reason: str
 async def test_an_upgrade_is_needed(daemon: Daemon) -> None:
     async with daemon.http.get(EXECUTE) as response:
         assert response.status == 400
+
+
+async def test_a_kernel_needs_no_home_and_leaves_nothing_behind(daemon: Daemon, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    async with daemon.http.post("/env", json={"set": {"HOME": "/nowhere", "TMPDIR": str(temporary)}}) as response:
+        assert response.status == 200
+    assert (
+        await run(daemon, "import os; os.environ['HOME'], 'IPYTHONDIR' in os.environ")
+    ).value() == "('/nowhere', False)"
+    assert list(temporary.iterdir()) == []
+
+
+async def test_a_path_that_python_keeps_safe_stays_whole(daemon: Daemon) -> None:
+    async with daemon.http.post("/env", json={"set": {"PYTHONSAFEPATH": "1", "PYTHONPATH": "/first"}}) as response:
+        assert response.status == 200
+    assert (await run(daemon, "import sys; sys.path[0], '' in sys.path")).value() == "('/first', False)"
