@@ -252,3 +252,9 @@ async def test_bad_requests(daemon: Daemon, message: str, code: int, reason: str
 async def test_an_upgrade_is_needed(daemon: Daemon) -> None:
     async with daemon.http.get(EXECUTE) as response:
         assert response.status == 400
+
+
+async def test_what_is_printed_is_not_kept_in_the_kernel(daemon: Daemon) -> None:
+    await run(daemon, "class Text(str): pass\nimport gc, sys")
+    assert (await run(daemon, "sys.stdout.write(Text('a')); sys.stderr.write(Text('b')); None")).text() == "a"
+    assert (await run(daemon, "[each for each in gc.get_objects() if type(each) is Text]")).value() == "[]"

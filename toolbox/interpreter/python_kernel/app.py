@@ -125,6 +125,11 @@ class Shell(ZMQInteractiveShell):
         """Format no error a second time, for a history that nobody asks for."""
         return {}
 
+    @contextlib.contextmanager
+    def _tee(self, *_: Any, **__: Any) -> Iterator[None]:
+        """Keep no copy of all that is printed, as IPython 9 does for its history: that is memory without bound."""
+        yield
+
     def showsyntaxerror(self, filename: Any = None, running_compiled_code: bool = False) -> None:
         """Tell the daemon of code that is no Python."""
         self.showtraceback(exception_only=not running_compiled_code)
