@@ -258,3 +258,29 @@ async def test_what_is_printed_is_not_kept_in_the_kernel(daemon: Daemon) -> None
     await run(daemon, "class Text(str): pass\nimport gc, sys")
     assert (await run(daemon, "sys.stdout.write(Text('a')); sys.stderr.write(Text('b')); None")).text() == "a"
     assert (await run(daemon, "[each for each in gc.get_objects() if type(each) is Text]")).value() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit('why')", 1, "why\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+        ("pass", 0, ""),
+    ],
+)
+async def test_a_fork_ends_where_the_program_does(daemon: Daemon, end: str, code: int, told: str) -> None:
+    fork = f"""
+import os, sys
+child = os.fork()
+if child == 0:
+    print('child')
+    {end}
+else:
+    print('parent', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    ran = await run(daemon, fork)
+    assert ran.text() == f"child\nparent {code}\n"
+    assert ran.text("stderr").endswith(told)
+    assert ran.of("error") == []
+    assert (await run(daemon, "child > 0")).value() == "True"

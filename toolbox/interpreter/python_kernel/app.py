@@ -16,7 +16,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from ipykernel.displayhook import ZMQDisplayHook, ZMQShellDisplayHook
 from ipykernel.ipkernel import IPythonKernel
@@ -110,6 +110,8 @@ class Shell(ZMQInteractiveShell):
             kind, error, trace = self._get_exc_info(exc_tuple)  # type: ignore[no-untyped-call]
         except ValueError:
             return
+        if Daemon.output.forked:
+            end_fork(error)
         if issubclass(kind, SystemExit):
             self._last_traceback = []
             return
@@ -176,6 +178,8 @@ class Kernel(IPythonKernel):
             Kernel.interrupted = True
         finally:
             Kernel.running = False
+            if Daemon.output.forked:
+                end_fork(None)
             self._end(wishes.get("run"), error)
 
     async def _run(self, stream: Any, ident: Any, parent: Any, number: Any) -> None:
@@ -237,6 +241,18 @@ def on_interrupt(*_: Any) -> None:
         cell.get_loop().call_soon_threadsafe(cell.cancel)
         return
     raise KeyboardInterrupt
+
+
+def end_fork(error: BaseException | None) -> NoReturn:
+    """End a fork of this process where a program would end: only the kernel itself ends the run and takes the next."""
+    code = 0
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        code = (error.code or 0) & 0xFF
+    elif error is not None:
+        code = 1
+        found = describe(type(error), error, error.__traceback__, Kernel.code_name)
+        sys.stderr.write(found["value"] + "\n" if isinstance(error, SystemExit) else found["traceback"])
+    os._exit(code)
 
 
 @contextlib.contextmanager
