@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import Daemon
 from tests.interpreter.client import CONTEXT, EXECUTE, create, run
+from toolbox.children import tree
 
 WAIT = "import os, time\nwhile not os.path.exists('go'): time.sleep(.01)"
 
@@ -152,6 +153,27 @@ async def test_a_context_has_its_directory_and_the_variables_of_its_time(daemon:
         )
         sub = daemon.work_dir / "sub"
         assert ran.text() == f"{sub} yes {sub} __main__\n"
+
+
+async def test_a_spare_kernel_becomes_the_context_s_own(daemon: Daemon) -> None:
+    await run(daemon, "1")
+    variables = f"import os; sorted({{**os.environ}} | {{'PWD': ''}}), os.environ.get('{tree.MARKER}', '') != ''"
+    fresh = (await run(daemon, variables)).value()
+    started_in = "next(each[4:] for each in open('/proc/self/environ').read().split('\\0') if each[:4] == 'PWD=')"
+    while True:
+        (daemon.work_dir / "sub").mkdir()
+        context = await create(daemon, cwd="sub")
+        (daemon.work_dir / "sub").rmdir()
+        ran = await run(daemon, started_in, context)
+        if [each["name"] for each in ran.of("error")] == ["ContextError"]:
+            break
+        async with daemon.http.delete(f"{CONTEXT}/{context}"):  # there was no spare kernel yet
+            pass
+    assert (await run(daemon, "1", context)).error["name"] == "ContextError"
+    (daemon.work_dir / "sub").mkdir()
+    assert (await run(daemon, started_in, context)).value() == repr(str(daemon.work_dir))
+    assert (await run(daemon, "import os; os.getcwd()", context)).value() == repr(str(daemon.work_dir / "sub"))
+    assert (await run(daemon, variables, context)).value() == fresh
 
 
 async def test_modules_of_the_directory_are_found_and_ours_are_not(daemon: Daemon) -> None:

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A kernel for a context, and what a spare one must be told to become it."""
+    """A kernel for a context, and the directory that it must go to first if it was a spare one."""
 
     kernel: Kernel
-    adopt: Mapping[str, Any] | None = None
+    cwd: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Kernels:
         while self._spares:
             spare = self._spares.pop(0)
             if spare.kernel.child.exit is None and (spare.python, spare.env) == (python, env):
-                return Claimed(spare.kernel, {"cwd": cwd, "env": dict(env)})
+                return Claimed(spare.kernel, cwd)
             self.discard(spare.kernel)
         return None
 

@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -77,15 +77,15 @@ class PythonKernel(Kernel):
         if self._requests is None:
             self._requests = self._connections.requests(self._place)
 
-    async def execute(self, run: Run, *, adopt: Mapping[str, Any] | None = None) -> bool:
-        """Run code. `adopt`: the directory and variables of the context that this spare kernel is to serve."""
+    async def execute(self, run: Run, *, cwd: str | None = None) -> bool:
+        """Run code; `cwd` is the directory of the context that this spare kernel is to serve."""
         self._run = run
         self._started, self._ended = self._loop.create_future(), self._loop.create_future()
         for stream, data in self._between:
             run.output(stream, data)
         self._between.clear()
         assert self._requests is not None, "ready() comes first"  # noqa: S101
-        wishes = {"run": run.number, "env": dict(run.env), "adopt": adopt}
+        wishes = {"run": run.number, "env": dict(run.env), "cwd": cwd}
         self._requests.execute(run.code, {"toolbox": wishes})
         try:
             return await self._ended

@@ -1,7 +1,7 @@
 """The kernel: ipykernel's, with output, results, errors and charts on the daemon's channel.
 
 The request comes by Jupyter's shell channel, its `metadata` telling what is ours: `{"toolbox": {"run": NUMBER, "env":
-{...}, "adopt": {"cwd": PATH, "env": {...}}}}`. `env` is for this run only; `adopt` makes a spare kernel the context's.
+{...}, "cwd": PATH}}`. `env` is for this run only; `cwd` is the directory of the context that a spare kernel has become.
 """
 
 from __future__ import annotations
@@ -151,6 +151,8 @@ class Kernel(IPythonKernel):
     interrupted = False
     """The run was ended by it, or by a KeyboardInterrupt of its own."""
     code_name = ""
+    directory: str | None = None
+    """Where the kernel is to go before it runs anything."""
     cell: asyncio.Future[Any] | None = None
     """The run, when it awaits something."""
 
@@ -170,7 +172,7 @@ class Kernel(IPythonKernel):
         error = None
         signal.signal(signal.SIGINT, on_interrupt)
         try:
-            error = self._adopt(wishes.get("adopt"))
+            error = self._enter_directory(wishes.get("cwd"))
             if error is None:
                 with variables(wishes.get("env") or {}):
                     await self._run(stream, ident, parent, wishes.get("run"))
@@ -198,18 +200,17 @@ class Kernel(IPythonKernel):
         Daemon.channel.send(END, json.dumps(end).encode())
 
     @staticmethod
-    def _adopt(wishes: Any) -> OSError | None:
-        """Become the kernel of a context: with its directory and variables."""
-        if not wishes:
+    def _enter_directory(wanted: str | None) -> OSError | None:
+        """Go to the directory of the context; until that has worked no code runs."""
+        Kernel.directory = wanted or Kernel.directory
+        if Kernel.directory is None:
             return None
-        os.environ.clear()
-        os.environ.update(wishes["env"])
-        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         try:
-            os.chdir(wishes["cwd"])
+            os.chdir(Kernel.directory)
         except OSError as error:
             return error
-        os.environ["PWD"] = wishes["cwd"]
+        os.environ["PWD"] = Kernel.directory
+        Kernel.directory = None
         return None
 
     @contextlib.contextmanager
