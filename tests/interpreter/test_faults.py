@@ -192,6 +192,41 @@ async def test_a_context_deleted_while_it_runs(daemon: Daemon) -> None:
     assert (await run(daemon, "1", context)).code == 1008
 
 
+async def test_a_context_deleted_while_its_kernel_starts(
+    serve_config: Callable[..., ServeConfig], tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n> {tmp_path}/started\nexec sleep 600\n")
+    python.chmod(0o755)
+    async with run_daemon(serve_config(kernel_python=str(python), spare_kernels="0")) as daemon:
+        context = await create(daemon)
+        running = asyncio.ensure_future(run(daemon, "1", context))
+        await there(tmp_path / "started")
+        queued = False
+        while not queued:
+            async with daemon.http.post(f"{CONTEXT}/{context}/interrupt") as response:
+                queued = (await response.json())["interrupted"]
+        async with daemon.http.delete(f"{CONTEXT}/{context}") as response:
+            assert response.status == 200
+        ran = await running
+        assert (ran.controls, ran.code, ran.of("error")) == (["interrupted"], 4008, [])
+
+
+async def test_two_daemons_with_one_state_directory(serve_config: Callable[..., ServeConfig], tmp_path: Path) -> None:
+    async with run_daemon(serve_config(spare_kernels="0")) as daemon:
+        context = await create(daemon)
+        left = daemon.state_dir / "kernels/left"
+        left.mkdir()
+        async with run_daemon(serve_config(spare_kernels="0")) as other:
+            assert other.state_dir == daemon.state_dir
+            assert not left.exists()
+            assert (await run(other, "1")).value() == "1"
+        assert (await run(daemon, "1", context)).value() == "1"
+        async with daemon.http.delete(f"{CONTEXT}/{context}") as response:
+            assert response.status == 200
+        assert list((daemon.state_dir / "kernels").iterdir()) == []
+
+
 async def test_too_many_contexts(serve_config: Callable[..., ServeConfig]) -> None:
     async with run_daemon(serve_config(max_contexts="2", spare_kernels="0")) as daemon:
         ids = [await create(daemon) for _ in range(2)]

@@ -155,6 +155,8 @@ class Contexts:
         try:
             kernel = await self._ready_kernel(context, run)
         except ToolboxError as error:
+            if context.deleted:
+                return Outcome.DELETED
             run.add(_error("KernelError", error.message))
             return Outcome.COMPLETED
         if run.stop.done():

@@ -1,8 +1,11 @@
 """Starts kernels, and keeps spare ones of Python warm once one was used."""
 
 import asyncio
+import contextlib
+import fcntl
 import importlib
 import logging
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -68,9 +71,15 @@ class Kernels:
             await asyncio.to_thread(self._connections.close)
 
     def _clear(self) -> None:
-        """Remove what a daemon that was killed has left."""
+        """Remove what a daemon that was killed has left, but nothing of one that lives and was given this directory."""
         for path in self._directory.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails for a `Place` in use
+                    shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
     async def claim(self, language: str, cwd: str) -> Claimed:
         """Return a kernel for a context, which may not be ready yet. Raises `BadRequest`, `Unavailable`."""

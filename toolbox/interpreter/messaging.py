@@ -1,6 +1,8 @@
 """Jupyter's messages over ZeroMQ, on unix sockets. Imported when the first kernel starts: it takes a while."""
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import secrets
 import sys
@@ -29,6 +31,8 @@ class Place:
         self.directory = directory
         directory.mkdir(mode=0o700)
         self.descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self.descriptor, fcntl.LOCK_SH)  # another daemon is not to take it for a dead one's
         self.key = secrets.token_hex(16).encode()
         path = directory / CONNECTION_FILE
         ports: dict[str, Any] = PORTS
@@ -56,7 +60,8 @@ class Place:
         for name in os.listdir(self.descriptor):  # noqa: PTH208 -- by descriptor
             os.unlink(name, dir_fd=self.descriptor)
         os.close(self.descriptor)
-        self.directory.rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            self.directory.rmdir()
 
 
 class Connections:
