@@ -306,3 +306,21 @@ else:
     assert ran.text("stderr").endswith(told)
     assert ran.of("error") == []
     assert (await run(daemon, "child > 0")).value() == "True"
+
+
+async def test_of_much_that_threads_print_between_runs_the_last_is_kept(daemon: Daemon) -> None:
+    code = """
+import os, threading, time
+def late():
+    while not os.path.exists('go'): time.sleep(.01)
+    for n in range(20_000): print(n, flush=True)
+    open('done', 'w').close()
+threading.Thread(target=late).start()
+"""
+    await run(daemon, code)
+    (daemon.work_dir / "go").touch()
+    while not (daemon.work_dir / "done").exists():
+        await asyncio.sleep(0.01)
+    text = (await run(daemon, "print('next')")).text()
+    assert "".join(f"{n}\n" for n in range(20_000)).endswith(text.removesuffix("next\n"))
+    assert 32 * 1024 < len(text) < 128 * 1024
