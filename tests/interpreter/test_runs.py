@@ -324,3 +324,18 @@ threading.Thread(target=late).start()
     text = (await run(daemon, "print('next')")).text()
     assert "".join(f"{n}\n" for n in range(20_000)).endswith(text.removesuffix("next\n"))
     assert 32 * 1024 < len(text) < 128 * 1024
+
+
+@pytest.mark.parametrize(
+    ("code", "repair", "name"),
+    [
+        ("import sys\nsys.stdout = open('x', 'w')\nsys.stdout.close()", "sys.stdout = sys.__stdout__", "ValueError"),
+        ("class E(Exception):\n    def __str__(self): raise OSError\nraise E", "x = 1", "E"),
+        ("raise type('A' * 10_000_000, (Exception,), {})", "x = 1", ""),
+    ],
+)
+async def test_what_makes_ipython_itself_fail_is_told_once(daemon: Daemon, code: str, repair: str, name: str) -> None:
+    ran = await run(daemon, code)
+    assert ran.error["name"].startswith(name)
+    assert ran.controls == ["completed"]
+    assert (await run(daemon, repair)).code == 1000

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import faulthandler
 import importlib.util
-import json
 import os
 import signal
 import sys
@@ -23,7 +22,7 @@ from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
 
-from .channel import END, READY, STARTED, STDERR, STDOUT, TEXT_LIMIT, Channel
+from .channel import END, READY, STARTED, STDERR, STDOUT, TEXT_LIMIT, Channel, encode
 from .errors import describe
 from .output import Output, Stream
 
@@ -121,6 +120,7 @@ class Shell(ZMQInteractiveShell):
             return
         found = describe(kind, error, None if exception_only else trace, Kernel.code_name)
         self._last_traceback = found["traceback"].splitlines()
+        Kernel.failed = True
         tell({"type": "error", **found})
 
     def _format_exception_for_storage(self, *_: Any, **__: Any) -> dict[str, Any]:
@@ -150,6 +150,8 @@ class Kernel(IPythonKernel):
     """SIGINT came during this run."""
     interrupted = False
     """The run was ended by it, or by a KeyboardInterrupt of its own."""
+    failed = False
+    """The daemon was told of an error of this run."""
     code_name = ""
     directory: str | None = None
     """Where the kernel is to go before it runs anything."""
@@ -168,7 +170,7 @@ class Kernel(IPythonKernel):
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Run code as the daemon wishes, and tell it when it has started and ended."""
         wishes = parent.get("metadata", {}).get("toolbox", {})
-        Kernel.signalled = Kernel.interrupted = False
+        Kernel.signalled = Kernel.interrupted = Kernel.failed = False
         error = None
         signal.signal(signal.SIGINT, on_interrupt)
         try:
@@ -178,6 +180,10 @@ class Kernel(IPythonKernel):
                     await self._run(stream, ident, parent, wishes.get("run"))
         except KeyboardInterrupt:
             Kernel.interrupted = True
+        except Exception as failure:
+            # What IPython itself needs is not as it should be: the program has closed sys.stdout, for example.
+            if not (Kernel.failed or Daemon.output.forked):
+                tell({"type": "error", **describe(type(failure), failure, failure.__traceback__, Kernel.code_name)})
         finally:
             Kernel.running = False
             if Daemon.output.forked:
@@ -187,17 +193,18 @@ class Kernel(IPythonKernel):
     async def _run(self, stream: Any, ident: Any, parent: Any, number: Any) -> None:
         try:
             Kernel.running = True
-            Daemon.channel.send(STARTED, json.dumps(number).encode())
+            Daemon.channel.send(STARTED, encode(number))
             await super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
+            # Still interruptible, as a figure may take long; after an interrupt it is left for the next run.
+            if not (Kernel.signalled or Daemon.output.forked or Daemon.charts is None):
+                Daemon.charts.collect()
         finally:
             Kernel.running = False
 
     def _end(self, number: Any, error: BaseException | None) -> None:
-        if Daemon.charts is not None and "matplotlib.figure" in sys.modules:
-            Daemon.charts.collect()
         Daemon.output.flush()
         end = {"run": number, "interrupted": Kernel.interrupted, "failed": str(error) if error else None}
-        Daemon.channel.send(END, json.dumps(end).encode())
+        Daemon.channel.send(END, encode(end))
 
     @staticmethod
     def _enter_directory(wanted: str | None) -> OSError | None:
