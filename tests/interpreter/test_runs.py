@@ -339,3 +339,20 @@ async def test_what_makes_ipython_itself_fail_is_told_once(daemon: Daemon, code:
     assert ran.error["name"].startswith(name)
     assert ran.controls == ["completed"]
     assert (await run(daemon, repair)).code == 1000
+
+
+async def test_a_signal_handler_that_prints_in_the_midst_of_a_print(daemon: Daemon) -> None:
+    code = """
+import itertools, signal, sys
+numbers = itertools.count()
+def handler(*_): sys.stderr.write(f"{next(numbers)} {'y' * 5000}\\n")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, .0005, .0005)
+for n in range(3000): print(n, 'x' * 5000)
+signal.setitimer(signal.ITIMER_REAL, 0)
+next(numbers)
+"""
+    ran = await run(daemon, code)
+    assert ran.text() == "".join(f"{n} {'x' * 5000}\n" for n in range(3000))
+    told = ran.text("stderr").splitlines()  # a handler may be interrupted by the next one
+    assert sorted(told) == sorted(f"{n} {'y' * 5000}" for n in range(int(ran.value())))
