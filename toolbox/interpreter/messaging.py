@@ -1,6 +1,8 @@
 """Jupyter's messages over ZeroMQ, on unix sockets. Imported when the first kernel starts: it takes a while."""
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -30,6 +32,8 @@ class Place:
         self.directory = directory
         directory.mkdir(mode=0o700)
         self.descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self.descriptor, fcntl.LOCK_SH)  # another daemon is not to take it for a dead one's
         self.key = secrets.token_hex(16).encode()
         try:
             self._write(directory / CONNECTION_FILE, owner)
