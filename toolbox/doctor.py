@@ -21,7 +21,11 @@ _LANGUAGE_SERVERS = {
     "pylsp": "language server for Python",
     "typescript-language-server": "language server for TypeScript and JavaScript",
 }
-_MODULES = {"aiosqlite": "`toolboxd up`, the sandboxes API"}
+_MODULES = {
+    "aiosqlite": "`toolboxd up`, the sandboxes API",
+    "jupyter_client": "code interpreter",
+    "ipykernel": "code interpreter, unless the sandbox's python3 has ipykernel",
+}
 
 
 def report(out: TextIO) -> int:
