@@ -74,6 +74,7 @@ class XServer:
 
     def disconnect(self) -> None:
         """End the connection, whatever is waiting on it."""
+        self._name = ""  # the next server may have the same name
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 self._connection.display.socket.shutdown(socket.SHUT_RDWR)
