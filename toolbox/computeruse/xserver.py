@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
 """How long the X server may take for one piece of work before the connection is given up."""
+_SOCKETS = "/tmp/.X11-unix/X"  # noqa: S108 -- where X servers listen
 
 
 class XServer:
@@ -63,6 +64,9 @@ class XServer:
 
         if self._connection is None or self._name != name:
             self._close()
+            # Where nobody listens, Display would leave its sockets to the garbage collector.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(f"{_SOCKETS}{name.removeprefix(':')}")
             self._connection, self._name = Display(name), name
         return self._connection  # type: ignore[no-any-return]
 

@@ -21,7 +21,7 @@ from toolbox.lifetime import TaskSet
 
 log = logging.getLogger(__name__)
 
-CALLBACK_SECONDS = 15.0
+CALLBACK_SECONDS = 5.0
 """How long what must happen before a stop may take."""
 KINDS: tuple[type[Program], ...] = (Xvfb, SessionBus, Session, Accessibility, X11vnc, Novnc)
 

@@ -40,13 +40,17 @@ class Stage:
     runtime: Path
     """A directory of this run, for sockets and settings; the workload user's."""
     logs: Path
+    home: str
+    """The workload's home, or, where it has none, `runtime`."""
     variables: dict[str, str]
     """What programs on the desktop have in their environment beside what every child has."""
 
     def environ(self) -> dict[str, str]:
         """Return the variables of a program of the desktop itself."""
         private = {
+            "HOME": self.home,
             "XDG_RUNTIME_DIR": str(self.runtime),
+            "ICEAUTHORITY": str(self.runtime / "ICEauthority"),
             "XDG_CONFIG_DIRS": f"{self.runtime / 'xdg'}:{self.environment.child().get('XDG_CONFIG_DIRS', '/etc/xdg')}",
         }
         return self.environment.child({**self.variables, **private})
@@ -72,7 +76,7 @@ class Program:
         """Why it does not run, in words."""
         self.child: Child | None = None
         self.settled = asyncio.Event()
-        """Set once it was ready, or has failed at first."""
+        """Set while it is ready, or has failed more than once."""
         self._needs = needs
         self._after = after
         self._output = LogFile(stage.logs / f"{self.name}.log")
@@ -80,6 +84,11 @@ class Program:
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._down.set()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._dependents: list[Program] = []
+        for need in needs:
+            need._dependents.append(self)  # noqa: SLF001 -- of its own kind
         self._again = asyncio.Event()
 
     async def launch(self) -> None:
@@ -124,6 +133,8 @@ class Program:
                 for need in self._needs:
                     await need.until_ready()
                 await asyncio.sleep(0)  # one may have gone again in between
+            for dependent in self._dependents:
+                await dependent._ended.wait()  # noqa: SLF001 -- of what was there before, nothing is used any more
             self._again.clear()
             self.restarts, launches = launches, launches + 1
             started = time.monotonic()
@@ -140,6 +151,7 @@ class Program:
     async def _live(self) -> bool:
         """Launch it and wait for its end; tell whether that was wanted."""
         wanted = False
+        self._ended.clear()
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self.launch()
@@ -155,9 +167,12 @@ class Program:
         except OSError as error:
             self.problem = f"{self.name} cannot be started: {error.strerror}: {error.filename}"
         finally:
+            if self._up.is_set():
+                self.settled.clear()
             self._up.clear()
             self._down.set()
             await self.end()
+            self._ended.set()
         return wanted
 
     async def _until_over(self) -> bool:
@@ -192,11 +207,15 @@ class Program:
     ) -> Child:
         """Start the process; its output goes to the log files. Raises `OSError`."""
         environ = self.stage.environ() | dict(more or {})
-        home = self.stage.environment.home
-        cwd = home if await asyncio.to_thread(os.access, home, os.X_OK) else "/"
         async with self._log_files() as (output, errors):
             self.child = self.stage.children.spawn(
-                argv, cwd=cwd, env=environ, stdout=output, stderr=errors, pass_fds=pass_fds, label=f"desktop: {argv[0]}"
+                argv,
+                cwd=self.stage.home,
+                env=environ,
+                stdout=output,
+                stderr=errors,
+                pass_fds=pass_fds,
+                label=f"desktop: {argv[0]}",
             )
         return self.child
 

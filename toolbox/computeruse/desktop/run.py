@@ -68,9 +68,15 @@ class Run:
         await asyncio.to_thread(require, config.desktop, path)
         launcher = await asyncio.to_thread(find_launcher, path)
         place = await asyncio.to_thread(runtime.make_runtime, children.user)
+        home = environment.home if await asyncio.to_thread(os.path.isdir, environment.home) else str(place)
         bus = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={place / 'bus'}"}
         stage = Stage(
-            children=children, environment=environment, runtime=place, logs=directory, variables=ACCESSIBLE | bus
+            children=children,
+            environment=environment,
+            runtime=place,
+            logs=directory,
+            home=home,
+            variables=ACCESSIBLE | bus,
         )
         run = cls(children, environment, stage, xserver)
         run._furnish(config, launcher)
