@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +13,12 @@ import aiohttp
 import pytest
 from Xlib.display import Display
 
+from tests.computeruse.desktops import color, geometry, get, post, until
 from tests.conftest import Daemon, Toolboxd, run_daemon
 from toolbox.computeruse.desktop import ewmh
 from toolbox.config import ServeConfig
 
 NAMES = {"xvfb", "xfce4", "atspi", "x11vnc", "novnc"}
-MISSING_HOME = "/nonexistent"
-
-
-@pytest.fixture
-def make_config(
-    serve_config: Callable[..., ServeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., ServeConfig]:
-    """Return a function that makes a configuration with an empty home and ports of its own."""
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
-
-    def make(**options: str) -> ServeConfig:
-        return serve_config(**{"desktop": "openbox", "vnc_port": "0", "novnc_port": "0", **options})
-
-    return make
-
-
-@pytest.fixture
-async def openbox(make_config: Callable[..., ServeConfig]) -> AsyncIterator[Daemon]:
-    """Run a daemon whose desktop, a light one, is started."""
-    async with run_daemon(make_config()) as daemon:
-        await post(daemon, "start")
-        yield daemon
-
-
-async def post(daemon: Daemon, action: str, status: int = 200, **body: Any) -> Any:
-    async with daemon.http.post(f"/computeruse/{action}", json=body) as response:
-        assert response.status == status, await response.text()
-        return await response.json()
-
-
-async def get(daemon: Daemon, what: str, status: int = 200) -> Any:
-    async with daemon.http.get(f"/computeruse/{what}") as response:
-        assert response.status == status, await response.text()
-        return await response.json()
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(60):
-        while not (value := await condition()):
-            await asyncio.sleep(0.02)
-        return value
 
 
 def pids(answer: Any) -> dict[str, int | None]:
@@ -129,8 +86,9 @@ async def test_xfce_comes_up_without_questions(make_config: Callable[..., ServeC
 async def test_xfce_as_the_workload_user(make_config: Callable[..., ServeConfig], tmp_path: Path) -> None:
     config = make_config(desktop="xfce4", resolution="1280x720", user="nobody")
     shutil.chown(config.work_dir, "nobody")
-    for directory in (tmp_path, *list(tmp_path.parents)[:3]):
-        directory.chmod(0o755)
+    for above in (tmp_path, *tmp_path.parents):
+        if "pytest" in str(above):
+            above.chmod(0o755)
     async with run_daemon(config) as daemon:
         await check_xfce(daemon, (1280, 720))
 
@@ -171,26 +129,6 @@ def work_area(name: str) -> list[int]:
     display = Display(name)
     try:
         return ewmh._value(display, display.screen().root, "_NET_WORKAREA")
-    finally:
-        display.close()
-
-
-def geometry(name: str) -> tuple[int, int]:
-    display = Display(name)
-    try:
-        found = display.screen().root.get_geometry()
-        return found.width, found.height
-    finally:
-        display.close()
-
-
-def color(name: str, x: int, y: int) -> tuple[int, ...]:
-    from Xlib import X
-
-    display = Display(name)
-    try:
-        blue, green, red, _ = display.screen().root.get_image(x, y, 1, 1, X.ZPixmap, 0xFFFFFFFF).data
-        return red, green, blue
     finally:
         display.close()
 

@@ -261,8 +261,10 @@ class X11vnc(Program):
         await asyncio.to_thread(self._write_password, password_file)
         await self.spawn(
             [
-                *("x11vnc", "-display", self.stage.variables["DISPLAY"], "-forever", "-shared", "-localhost"),
-                *("-noipv6", "-no6", "-rfbport", str(self.port), "-unixsock", str(self.socket)),
+                *("x11vnc", "-display", self.stage.variables["DISPLAY"], "-forever", "-shared"),
+                # Not -localhost, which refuses the unix socket; without the last of these 5900 is open to the world.
+                *("-listen", LOOPBACK, "-noipv6", "-no6", "-rfbportv6", "-1"),
+                *("-rfbport", str(self.port), "-unixsock", str(self.socket)),
                 *("-passwdfile", f"rm:{password_file}", "-xrandr", "newfbsize"),
                 *("-noxrecord", "-nodpms", "-norc", "-nolookup", "-quiet"),
             ]
