@@ -268,6 +268,27 @@ async def test_a_program_that_fails_is_named(
         await post(daemon, "start")
 
 
+async def test_what_others_need_fails(
+    make_config: Callable[..., ServeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/dbus-daemon").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    async with run_daemon(make_config()) as daemon:
+        answer = await post(daemon, "start", 503)
+        assert answer["details"].startswith("failed to start: [dbus]")
+
+
+async def test_a_long_path_of_temporary_files(
+    make_config: Callable[..., ServeConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / ("x" * 100)
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    async with run_daemon(make_config()) as daemon:
+        await post(daemon, "start")
+
+
 async def test_a_port_that_is_taken(make_config: Callable[..., ServeConfig]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         taken = [each.getsockname()[1] for each in (one, other)]

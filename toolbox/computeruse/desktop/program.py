@@ -77,7 +77,7 @@ class Program:
         self.child: Child | None = None
         self.settled = asyncio.Event()
         """Set while it is ready, or has failed more than once."""
-        self._needs = needs
+        self.needs = needs
         self._after = after
         self._output = LogFile(stage.logs / f"{self.name}.log")
         self._errors = LogFile(stage.logs / f"{self.name}.err")
@@ -129,8 +129,8 @@ class Program:
         for program in self._after:
             await program.settled.wait()
         while True:
-            while not all(need.ready for need in self._needs):
-                for need in self._needs:
+            while not all(need.ready for need in self.needs):
+                for need in self.needs:
                     await need.until_ready()
                 await asyncio.sleep(0)  # one may have gone again in between
             for dependent in self._dependents:
@@ -183,7 +183,7 @@ class Program:
                 self.child.ended,
                 tasks.start(self._again.wait(), f"{self.name} restart"),
             ]
-            waits += [tasks.start(need._down.wait(), f"{self.name} need") for need in self._needs]  # noqa: SLF001
+            waits += [tasks.start(need._down.wait(), f"{self.name} need") for need in self.needs]  # noqa: SLF001
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if self.child.exit is None:
             return True

@@ -109,11 +109,10 @@ class Run:
         """Wait until every program is ready or has failed. Raises `DesktopUnavailable` naming those that failed."""
         failed: list[Program] = []
         for program in self.programs.values():
-            await program.settled.wait()
-            if not program.ready and program.required:
-                failed.append(program)
-                if program is self.xvfb:
-                    break  # the others wait for it
+            if set(failed).isdisjoint(program.needs):  # else it is never launched
+                await program.settled.wait()
+                if not program.ready and program.required:
+                    failed.append(program)
         if failed:
             details = f"failed to start: [{' '.join(program.name for program in failed)}]"
             reasons = "; ".join(program.problem for program in failed)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 SETTINGS = Path(__file__).parent / "xdg"
 PAGE = Path(__file__).parent / "vnc.html"
+MAX_PLACE = 50
+"""Longest path of a directory that ours is made in, in bytes: the name of a socket has 107 at most."""
+_PREFIX = "toolbox-desktop-"
 _INDEX = "index.html"
 _OWN_PAGE = "vnc.html"
 
@@ -19,7 +22,9 @@ def make_runtime(user: pwd.struct_passwd | None) -> Path:
 
     It is not in the state directory: that may be where the workload user cannot go, or too long a path for sockets.
     """
-    path = Path(tempfile.mkdtemp(prefix="toolbox-desktop-"))
+    place = tempfile.gettempdir()
+    place = place if len(os.fsencode(place)) <= MAX_PLACE else "/tmp"  # noqa: S108 -- made anew, for one user
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     shutil.copytree(SETTINGS, path / "xdg")
     if user is not None:
         for directory, _, files in os.walk(path):
