@@ -135,7 +135,6 @@ def work_area(name: str) -> list[int]:
 
 @pytest.mark.parametrize("name", ["xvfb", "dbus", "xfce4", "atspi", "x11vnc", "novnc"])
 async def test_a_killed_process_comes_back(openbox: Daemon, name: str) -> None:
-    display = (await get(openbox, "status"))["display"]
     pid = (await get(openbox, f"process/{name}/status"))["pid"]
     os.kill(pid, signal.SIGKILL)
 
@@ -149,8 +148,8 @@ async def test_a_killed_process_comes_back(openbox: Daemon, name: str) -> None:
     assert status["pid"] != pid
     assert status["restarts"] >= 1
     after = await get(openbox, "status")
-    assert (after["status"], after["display"]) == ("active", display)
-    assert await asyncio.to_thread(geometry, display) == (1024, 768)
+    assert after["status"] == "active"
+    assert await asyncio.to_thread(geometry, after["display"]) == (1024, 768)
 
 
 async def test_it_comes_back_by_itself(openbox: Daemon) -> None:
@@ -351,6 +350,7 @@ async def test_resize(openbox: Daemon) -> None:
     # A new X server has the size that was asked for last.
     await post(openbox, "resize", width=900, height=700)
     await post(openbox, "process/xvfb/restart")
+    display = (await get(openbox, "status"))["display"]
     assert await asyncio.to_thread(geometry, display) == (900, 700)
     await post(openbox, "stop")
     await post(openbox, "resize", 503, width=900, height=700)

@@ -81,7 +81,8 @@ class Desktop:
     async def start(self) -> None:
         """Start what is not running and wait until it can be used; everybody who asks waits for the same start.
 
-        Raises `DesktopUnavailable`, with `details`, when something cannot start; then nothing is left running.
+        Raises `DesktopUnavailable`, with `details`, when something cannot start. Then nothing is left running,
+        unless the desktop ran before.
         """
         while self._stopping is not None:
             await asyncio.shield(self._stopping)
@@ -103,15 +104,16 @@ class Desktop:
         self._starting = None
 
     async def _start(self) -> DesktopUnavailable | None:
-        """Start the desktop; return why it cannot be."""
+        """Start the desktop, or what has ended of it; return why that cannot be."""
+        begun = self._run is not None
         try:
-            if self._run is not None:
-                await self._run.recover()
-                return None
-            await self._begin()
-            await self.run.up()
+            if begun:
+                await self.run.recover()
+            else:
+                await self._begin()
+                await self.run.up()
         except DesktopUnavailable as failure:
-            if self._run is not None:
+            if not begun and self._run is not None:
                 await self._run.down()
                 self._run = None
             return failure

@@ -138,8 +138,8 @@ class Program:
             self._again.clear()
             self.restarts, launches = launches, launches + 1
             started = time.monotonic()
-            if await self._live():
-                failures = 0
+            if await self._live() or not all(need.ready for need in self.needs):
+                failures = 0  # it could not help it
                 continue
             failures = 1 if time.monotonic() - started > LASTING_SECONDS else failures + 1
             if failures >= START_ATTEMPTS:
@@ -219,6 +219,18 @@ class Program:
             )
         return self.child
 
+    async def spawn_and_hear(self, argv: Callable[[int], Sequence[str]]) -> str:
+        """Start the process with a descriptor to say one line on; return that, or "" when it ends before."""
+        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            try:
+                await self.spawn(argv(write_end), pass_fds=(write_end,))
+            finally:
+                os.close(write_end)
+            return await _read_line(read_end)
+        finally:
+            os.close(read_end)
+
     @asynccontextmanager
     async def _log_files(self) -> AsyncIterator[tuple[int, int]]:
         output, errors = await asyncio.to_thread(lambda: (self._output.open(), self._errors.open()))
@@ -232,10 +244,11 @@ class Program:
         """Wait until something is there. Raises `LaunchFailed` when the process ends before."""
         while not await there():
             if self.child is None or self.child.exit is not None:
-                raise await self._failed()
+                raise await self.failed()
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _failed(self) -> LaunchFailed:
+    async def failed(self) -> LaunchFailed:
+        """Return the error of a process that has ended, with the last it said."""
         how = _how(self.child.exit) if self.child is not None and self.child.exit is not None else "ended"
         said = await asyncio.to_thread(self._errors.last_line)
         return LaunchFailed(f"{self.name} {how}" + (f": {said}" if said else ""))
@@ -248,3 +261,25 @@ class Program:
 
 def _how(exit_: Exit) -> str:
     return f"ended: {exit_.cause}" if exit_.cause else f"ended with exit code {exit_.code}"
+
+
+def _resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _read_line(descriptor: int) -> str:
+    loop = asyncio.get_running_loop()
+    text = b""
+    while not text.endswith(b"\n"):
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(descriptor, _resolve, readable)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(descriptor)
+        data = os.read(descriptor, 4096)
+        if not data:
+            return ""
+        text += data
+    return text.decode().strip()

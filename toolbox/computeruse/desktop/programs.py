@@ -96,32 +96,27 @@ class Xvfb(Program):
 
     async def launch(self) -> None:
         """Start it. It takes any free display at first, and later the one that programs already know."""
-        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            # The frame buffer cannot grow, so it begins with the largest size there can be.
-            screen = f"{self._largest.width}x{self._largest.height}x24"
-            try:
-                await self.spawn(
-                    [
-                        *("Xvfb", *filter(None, (self.display,)), "-displayfd", str(write_end), "-screen", "0", screen),
-                        *("-dpi", "96", "-s", "0", "-nolisten", "tcp", "-noreset", "-maxclients", "1024"),
-                    ],
-                    pass_fds=(write_end,),
-                )
-            finally:
-                os.close(write_end)
-            number = await _read(read_end)
-        finally:
-            os.close(read_end)
+        number = await self._listen(self.display)
+        if not number and self.display and not self._given:
+            number = await self._listen("")  # somebody else has it now
         if not number:
-            error = await self._failed()
-            self.display = self.display if self._given else ""  # somebody else may have it now
-            raise error
+            raise await self.failed()
         self.display = f":{number}"
         self.stage.variables["DISPLAY"] = self.display
         self._xserver.disconnect()
         await self._xserver.run(_paint)
         await self.resize(self.size)
+
+    async def _listen(self, display: str) -> str:
+        """Start it on a display, "" for any; return its number when it takes connections, "" when it has ended."""
+        # The frame buffer cannot grow, so it begins with the largest size there can be.
+        screen = f"{self._largest.width}x{self._largest.height}x24"
+        return await self.spawn_and_hear(
+            lambda descriptor: [
+                *("Xvfb", *filter(None, (display,)), "-displayfd", str(descriptor), "-screen", "0", screen),
+                *("-dpi", "96", "-s", "0", "-nolisten", "tcp", "-noreset", "-maxclients", "1024"),
+            ]
+        )
 
     async def resize(self, size: Size) -> None:
         """Change the size of the screen. Raises `DesktopUnavailable`, and `BadRequest` for one it cannot have."""
@@ -130,24 +125,6 @@ class Xvfb(Program):
 
         await self._xserver.run(lambda display: set_size(display, size))
         self.size = size
-
-
-async def _read(descriptor: int) -> str:
-    """Return the line that is written to a pipe; "" when it is closed before."""
-    loop = asyncio.get_running_loop()
-    text = b""
-    while not text.endswith(b"\n"):
-        readable = loop.create_future()
-        loop.add_reader(descriptor, readable.set_result, None)
-        try:
-            await readable
-        finally:
-            loop.remove_reader(descriptor)
-        data = os.read(descriptor, 16)
-        if not data:
-            return ""
-        text += data
-    return text.decode().strip()
 
 
 def _paint(display: "Display") -> None:
@@ -165,23 +142,14 @@ class SessionBus(Program):
 
     async def launch(self) -> None:
         """Start it; it is ready when it has said its address."""
-        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            try:
-                await self.spawn(
-                    [
-                        *("dbus-daemon", "--session", "--nofork", "--nopidfile", "--nosyslog"),
-                        *(f"--print-address={write_end}", f"--address=unix:path={self.stage.runtime / 'bus'}"),
-                    ],
-                    pass_fds=(write_end,),
-                )
-            finally:
-                os.close(write_end)
-            address = await _read(read_end)
-        finally:
-            os.close(read_end)
+        address = await self.spawn_and_hear(
+            lambda descriptor: [
+                *("dbus-daemon", "--session", "--nofork", "--nopidfile", "--nosyslog"),
+                *(f"--print-address={descriptor}", f"--address=unix:path={self.stage.runtime / 'bus'}"),
+            ]
+        )
         if not address:
-            raise await self._failed()
+            raise await self.failed()
 
 
 class Accessibility(Program):
