@@ -310,14 +310,14 @@ async def test_two_desktops_side_by_side(make_config: Callable[..., ServeConfig]
         await asyncio.to_thread(geometry, second["display"])
 
 
-async def test_a_given_display(make_config: Callable[..., ServeConfig], bare: Daemon) -> None:
-    taken = (await get(bare, "status"))["display"]
-    async with run_daemon(make_config(display=taken)) as daemon:
-        answer = await post(daemon, "start", 503)
-        assert answer["details"].startswith("failed to start: [xvfb]")
-    await post(bare, "stop")
-    async with run_daemon(make_config(display=taken)) as daemon:
-        assert (await post(daemon, "start"))["display"] == taken
+async def test_a_given_display(make_config: Callable[..., ServeConfig], tmp_path: Path) -> None:
+    display = f":{1000 + os.getpid() % 50000}"  # where no server that takes any display comes
+    async with run_daemon(make_config(display=display)) as daemon:
+        assert (await post(daemon, "start"))["display"] == display
+        async with run_daemon(make_config(display=display, state_dir=str(tmp_path / "other"))) as other:
+            answer = await post(other, "start", 503)
+            assert answer["details"].startswith("failed to start: [xvfb]")
+        assert (await get(daemon, "status"))["status"] == "active"
 
 
 async def test_logs(openbox: Daemon) -> None:

@@ -185,7 +185,7 @@ class Desktop:
         program = self.process(name)
         if program is None:
             raise DesktopUnavailable
-        await program.restarted()
+        program.restart()
         await self.run.settle()
 
     async def logs(self, name: str, suffix: str) -> str:

@@ -106,14 +106,9 @@ class Program:
         return self._up.is_set() and self.pid is not None
 
     def restart(self) -> None:
-        """Launch it anew: end the one that runs, do not wait any longer before the next."""
-        self._again.set()
-
-    async def restarted(self) -> None:
-        """Launch it anew, and wait until that has come to an end, good or bad."""
+        """Launch it anew: end the one that runs, wait no longer before the next. `settled` tells the outcome."""
         self.settled.clear()
         self._again.set()
-        await self.settled.wait()
 
     async def until_ready(self) -> None:
         """Wait until it can be used."""

@@ -122,7 +122,6 @@ class Run:
         """Launch at once what waits to be launched again, and wait for it. Raises as `settle`."""
         for program in self.programs.values():
             if program.pid is None:
-                program.settled.clear()
                 program.restart()
         await self.settle()
 
