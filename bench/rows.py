@@ -545,6 +545,25 @@ def _read_until(connection: WebSocket, end: bytes) -> bytes:
     return text
 
 
+def desktop(target: Target) -> Figures:
+    """The desktop started, asked about, and stopped."""
+    client, starts, stops = target.client(), [], []
+    for _ in range(7):
+        started = time.perf_counter()
+        client.json("POST", "/computeruse/start", {})
+        starts.append(time.perf_counter() - started)
+        status = median_ms(lambda: client.call("GET", "/computeruse/process-status"), 100)
+        started = time.perf_counter()
+        client.json("POST", "/computeruse/stop", {})
+        stops.append(time.perf_counter() - started)
+    return {
+        "desktop_start_ms": statistics.median(starts) * 1000,
+        "desktop_start_least_ms": min(starts) * 1000,
+        "desktop_stop_ms": statistics.median(stops) * 1000,
+        "desktop_status_ms": status,
+    }
+
+
 ROWS: tuple[Callable[[Target], Figures], ...] = (
     version,
     execute,
@@ -570,4 +589,5 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     git_reads,
     git_clone,
     completions,
+    desktop,
 )

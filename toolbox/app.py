@@ -196,6 +196,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             await stack.enter_async_context(service)
         # Left right after the server, so that the services above find their processes gone.
         stack.push_async_callback(children.end_all)
+        # Before that: what it supervises would be started again.
+        stack.push_async_callback(computer_use.stop)
         server = Server(app, pipeline, prefixes=_prefixes(config.sandbox_id))
         await server.start()
         stack.push_async_callback(server.stop)

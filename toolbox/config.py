@@ -8,6 +8,7 @@ import argparse
 import ipaddress
 import os
 import pwd
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -117,6 +118,9 @@ class ServeConfig(CommonConfig):
     max_contexts: int = option("contexts of the code interpreter beside the default one", 32, passed_on=True)
     desktop: str = option("what runs on the desktop: xfce4, openbox (lighter) or none", "xfce4", passed_on=True)
     resolution: str = option("size of the desktop, WIDTHxHEIGHT", "1024x768", legacy="VNC_RESOLUTION", passed_on=True)
+    display: str = option("X display of the desktop, :NUMBER; without it any free one", "")
+    vnc_port: int = option("port for VNC on loopback (0 or taken: any free one)", 5901, legacy="VNC_PORT")
+    novnc_port: int = option("port for noVNC's page on loopback (0 or taken: any free one)", 6080, legacy="NO_VNC_PORT")
     output_limit_mb: int = option("output kept of one command, in MiB", 128, passed_on=True)
     session_log_limit_mb: int = option(
         "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True
@@ -160,6 +164,7 @@ class ServeConfig(CommonConfig):
             raise ConfigError(f"the kernel python cannot be run: {python}")
         if config.user is not None:
             _check_user(config.user)
+        _check_desktop(config)
         return replace(config, language_servers=_language_servers(environ))
 
 
@@ -261,6 +266,15 @@ def _language_servers(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"{name}: not a command: {command!r}")
         commands[language] = tuple(words)
     return commands
+
+
+def _check_desktop(config: ServeConfig) -> None:
+    if config.desktop not in ("xfce4", "openbox", "none"):
+        raise ConfigError(f"desktop: xfce4, openbox or none, not {config.desktop!r}")
+    if re.fullmatch(r"[1-9]\d{1,4}x[1-9]\d{1,4}(x\d{1,2})?", config.resolution) is None:
+        raise ConfigError(f"resolution: not usable: {config.resolution!r}")
+    if config.display and re.fullmatch(r":\d{1,5}", config.display) is None:
+        raise ConfigError(f"display: not usable: {config.display!r}")
 
 
 def _check_user(name: str) -> None:

@@ -25,3 +25,7 @@ class ComputerUse:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def stop(self) -> None:
+        """Stop the desktop while everything that uses it is still there."""
+        await self.desktop.stop()

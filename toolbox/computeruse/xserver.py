@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
 """How long the X server may take for one piece of work before the connection is given up."""
+_SOCKETS = "/tmp/.X11-unix/X"  # noqa: S108 -- where X servers listen
 
 
 class XServer:
@@ -63,6 +64,9 @@ class XServer:
 
         if self._connection is None or self._name != name:
             self._close()
+            # Where nobody listens, Display would leave its sockets to the garbage collector.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(f"{_SOCKETS}{name.removeprefix(':')}")
             self._connection, self._name = Display(name), name
         return self._connection  # type: ignore[no-any-return]
 
@@ -74,6 +78,7 @@ class XServer:
 
     def disconnect(self) -> None:
         """End the connection, whatever is waiting on it."""
+        self._name = ""  # the next server may have the same name
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 self._connection.display.socket.shutdown(socket.SHUT_RDWR)
