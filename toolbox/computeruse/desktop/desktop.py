@@ -69,7 +69,10 @@ class Desktop:
                 stderr=subprocess.DEVNULL,
             )
             os.close(write_end)
-            self._display = f":{(await asyncio.to_thread(os.read, read_end, 16)).decode().strip()}"
+            number = b""
+            while not number.endswith(b"\n"):
+                number += await asyncio.to_thread(os.read, read_end, 16)
+            self._display = f":{number.decode().strip()}"
         finally:
             os.close(read_end)
 
