@@ -564,6 +564,29 @@ def desktop(target: Target) -> Figures:
     }
 
 
+def accessibility(target: Target) -> Figures:
+    """The whole accessibility tree of a desktop with an editor, how many nodes it has, and a search in it."""
+    client = target.client()
+    client.call("POST", "/computeruse/start")
+    everything = {"scope": "all", "limit": 5000}
+    text = {"scope": "all", "role": "text", "states": ["multi_line", "showing"]}
+
+    def find(filters: dict[str, Any]) -> list[Any]:
+        return client.json("POST", "/computeruse/a11y/find", filters)["matches"] or []
+
+    with session(target) as (run, _):
+        run("mousepad --disable-server", run_async=True)
+        while not find(text):
+            time.sleep(0.1)
+        figures = {
+            "a11y_nodes": float(len(find(everything))),
+            "a11y_tree_ms": median_ms(lambda: client.call("GET", "/computeruse/a11y/tree", query={"scope": "all"}), 50),
+            "a11y_find_ms": median_ms(lambda: find(text), 50),
+        }
+    client.call("POST", "/computeruse/stop")
+    return figures
+
+
 ROWS: tuple[Callable[[Target], Figures], ...] = (
     version,
     execute,
@@ -590,4 +613,5 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     git_clone,
     completions,
     desktop,
+    accessibility,
 )

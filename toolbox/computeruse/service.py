@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
+from toolbox.computeruse.a11y.accessibility import Accessibility
 from toolbox.computeruse.desktop.desktop import Desktop
 from toolbox.config import ServeConfig
 
@@ -15,12 +16,15 @@ class ComputerUse:
 
     def __init__(self, children: Children, environment: Environment, config: ServeConfig, directory: Path) -> None:
         self.desktop = Desktop(children, environment, config, directory)
-        self.services: tuple[Any, ...] = (self.desktop,)
+        self.accessibility = Accessibility(self._session_bus, self.desktop.xserver)
+        self.desktop.before_stop(self.accessibility.disconnect)
+        self.services: tuple[Any, ...] = (self.desktop, self.accessibility)
         """What endpoints can ask for."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.desktop)
+        await self._stack.enter_async_context(self.accessibility)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -29,3 +33,6 @@ class ComputerUse:
     async def stop(self) -> None:
         """Stop the desktop while everything that uses it is still there."""
         await self.desktop.stop()
+
+    def _session_bus(self) -> str:
+        return self.desktop.environ().get("DBUS_SESSION_BUS_ADDRESS", "")
