@@ -1,0 +1,162 @@
+"""A window that writes down what the mouse and the keyboard do, and programs that are typed into."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from Xlib import X
+from Xlib.display import Display
+
+from tests.conftest import Daemon
+from toolbox.children import tree
+from toolbox.computeruse.input import requests
+from toolbox.computeruse.input.keymap import read_keymap
+from toolbox.computeruse.input.text import character_of
+
+KINDS = {
+    X.KeyPress: "key down",
+    X.KeyRelease: "key up",
+    X.ButtonPress: "button down",
+    X.ButtonRelease: "button up",
+    X.MotionNotify: "move",
+}
+
+@dataclass(frozen=True)
+class Seen:
+    """One event, as a program sees it."""
+
+    kind: str
+    detail: int
+    """Keycode or button."""
+    state: int
+    """Modifiers before the event."""
+    x: int
+    y: int
+    keysym: int = 0
+
+    @property
+    def character(self) -> str:
+        """What a key types."""
+        return character_of(self.keysym)
+
+
+class Observer:
+    """A window over the whole screen, on a connection of its own, that has the focus.
+
+    It reads the keymap when the event arrives, as toolkits do, and takes modifiers into account as they do.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.display = Display(name)
+        self.root = self.display.screen().root
+        mask = X.KeyPressMask | X.KeyReleaseMask | X.ButtonPressMask | X.ButtonReleaseMask | X.PointerMotionMask
+        self.window = self.root.create_window(0, 0, 1280, 720, 0, X.CopyFromParent, event_mask=mask)
+        self.window.map()
+        self.window.set_input_focus(X.RevertToParent, X.CurrentTime)
+        self._xkb = self.display.query_extension("XKEYBOARD").major_opcode
+        requests.UseXkb(self.display.display, opcode=self._xkb, major=1, minor=0)
+        self.display.sync()
+        self._maps: dict[int, Any] = {}
+        self.read()
+
+    def close(self) -> None:
+        """End the connection."""
+        self.display.close()
+
+    def read(self) -> list[Seen]:
+        """Return what has been seen since the last time."""
+        self.display.sync()
+        found = []
+        while self.display.pending_events():
+            event: Any = self.display.next_event()
+            if event.type == X.MappingNotify:
+                self._maps.clear()
+            elif event.type in KINDS:
+                keysym = self._keysym(event.detail, event.state) if "key" in KINDS[event.type] else 0
+                found.append(
+                    Seen(KINDS[event.type], event.detail, event.state & 0x1FFF, event.root_x, event.root_y, keysym)
+                )
+        return found
+
+    def _keysym(self, keycode: int, state: int) -> int:
+        group = state >> 13 & 3
+        if group not in self._maps:
+            data = requests.GetMap(
+                self.display.display,
+                opcode=self._xkb,
+                device=requests.CORE_KEYBOARD,
+                full=requests.MAP_PARTS,
+                partial=0,
+            ).data
+            self._maps[group] = read_keymap(data, group)
+        best = 0
+        for keysym, stroke in self._maps[group].strokes.items():
+            if stroke.keycode == keycode and state & stroke.deciding & 0xFF == stroke.modifiers:
+                best = keysym
+        if state & X.LockMask and 0x61 <= best <= 0xFF:  # what libX11 and xkbcommon do with Caps Lock
+            return ord(chr(best).upper())
+        return best
+
+    def keyboard(self) -> Any:
+        """Return the whole keyboard mapping."""
+        return [tuple(row) for row in self.display.get_keyboard_mapping(8, 248)]
+
+    def clients(self) -> int:
+        """Return how many connections the X server has."""
+        return len(self.display.res_query_clients().clients)
+
+    def pressed(self) -> tuple[list[int], int]:
+        """Return the keycodes that are down, and the buttons and modifiers in effect."""
+        bits = self.display.query_keymap()
+        down = [code for code in range(256) if bits[code >> 3] >> (code & 7) & 1]
+        return down, self.root.query_pointer().mask
+
+
+@dataclass
+class Hands:
+    """Mouse and keyboard through a daemon."""
+
+    daemon: Daemon
+
+    async def __call__(self, route: str, status: int = 200, **body: object) -> Any:
+        """Call a route of the mouse or the keyboard and return its answer."""
+        async with self.daemon.http.post(f"/computeruse/{route}", json=body) as response:
+            assert response.status == status, await response.text()
+            return await response.json()
+
+    async def position(self) -> tuple[int, int]:
+        """Return where the pointer is."""
+        async with self.daemon.http.get("/computeruse/mouse/position") as response:
+            assert response.status == 200, await response.text()
+            answer = await response.json()
+            return answer["x"], answer["y"]
+
+
+def find_xvfb() -> tuple[int, str]:
+    """Return the process and the display's name of the X server that the daemon of this process has started."""
+    with open("/proc/net/unix") as file:
+        sockets = {words[6]: words[7] for words in map(str.split, file) if len(words) > 7}  # path by inode
+    for pid in tree.direct_children():
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                path = sockets.get(entry.readlink().name.removeprefix("socket:[").removesuffix("]"), "")
+                if "/.X11-unix/X" in path:
+                    return pid, f":{path.rpartition('X')[2]}"
+    raise AssertionError("no X server")
+
+
+@pytest.fixture
+def observer(bare: Daemon) -> Iterator[Observer]:
+    """Return a window over the whole screen."""
+    watching = Observer(find_xvfb()[1])
+    yield watching
+    watching.close()
+
+
+@pytest.fixture
+def hands(bare: Daemon) -> Hands:
+    """Return the mouse and the keyboard of a bare desktop."""
+    return Hands(bare)
