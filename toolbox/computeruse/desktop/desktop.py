@@ -69,7 +69,9 @@ class Desktop:
                 stderr=subprocess.DEVNULL,
             )
             os.close(write_end)
-            self._display = f":{(await asyncio.to_thread(os.read, read_end, 16)).decode().strip()}"
+            # The whole line: the server dies if it cannot write the end of it.
+            with os.fdopen(read_end, closefd=False) as line:
+                self._display = f":{(await asyncio.to_thread(line.readline)).strip()}"
         finally:
             os.close(read_end)
 
