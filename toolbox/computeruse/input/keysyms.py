@@ -17,7 +17,8 @@ _TERMINATE_SERVER = 0xFED5
 
 
 @cache
-def _by_name() -> dict[str, int]:
+def named_keysyms() -> dict[str, int]:
+    """Return every keysym that has a name, by it."""
     found = {}
     for module in pkgutil.iter_modules(keysymdef.__path__):
         for name, value in vars(importlib.import_module(f"{keysymdef.__name__}.{module.name}")).items():
@@ -31,7 +32,7 @@ def _by_lower_name() -> dict[str, int]:
     """Return keysyms by names without regard to case; those that only case tells apart are left out."""
     found: dict[str, int] = {}
     clashing = set()
-    for name, value in _by_name().items():
+    for name, value in named_keysyms().items():
         if found.setdefault(name.lower(), value) != value:
             clashing.add(name.lower())
     return {name: value for name, value in found.items() if name not in clashing}
@@ -52,7 +53,7 @@ def keysyms_of(key: Key) -> tuple[int, ...]:
 
 
 def _named(name: str) -> int | None:
-    found = _by_name().get(name) or _by_lower_name().get(name.lower().replace("-", "_"))
+    found = named_keysyms().get(name) or _by_lower_name().get(name.lower().replace("-", "_"))
     if found is None and (match := _UNICODE_NAME.fullmatch(name)):
         code = int(match[1], 16)
         if code <= 0x10FFFF and chr(code).isprintable() and not chr(code).isspace():  # noqa: PLR2004
