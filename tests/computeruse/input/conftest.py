@@ -56,15 +56,18 @@ class Observer:
         self.window = self.root.create_window(0, 0, 1280, 720, 0, X.CopyFromParent, event_mask=mask)
         self.window.map()
         self.window.set_input_focus(X.RevertToParent, X.CurrentTime)
-        self._xkb = self.display.query_extension("XKEYBOARD").major_opcode
-        requests.UseXkb(self.display.display, opcode=self._xkb, major=1, minor=0)
+        # On another connection: one that speaks XKB is told of changed keymaps in XKB's way only.
+        self._asking = Display(name)
+        self._xkb = self._asking.query_extension("XKEYBOARD").major_opcode
+        requests.UseXkb(self._asking.display, opcode=self._xkb, major=1, minor=0)
         self.display.sync()
         self._maps: dict[int, Any] = {}
         self.read()
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connections."""
         self.display.close()
+        self._asking.close()
 
     def read(self) -> list[Seen]:
         """Return what has been seen since the last time."""
@@ -82,20 +85,21 @@ class Observer:
         return found
 
     def _keysym(self, keycode: int, state: int) -> int:
-        group = state >> 13 & 3
+        # Clients that do not speak XKB are told a modifier in place of the layout.
+        group = requests.GetState(self._asking.display, opcode=self._xkb, device=requests.CORE_KEYBOARD).group
         if group not in self._maps:
             data = requests.GetMap(
-                self.display.display,
+                self._asking.display,
                 opcode=self._xkb,
                 device=requests.CORE_KEYBOARD,
                 full=requests.MAP_PARTS,
                 partial=0,
             ).data
             self._maps[group] = read_keymap(data, group)
-        best = 0
-        for keysym, stroke in self._maps[group].strokes.items():
-            if stroke.keycode == keycode and state & stroke.deciding & 0xFF == stroke.modifiers:
-                best = keysym
+        strokes = [(keysym, stroke) for keysym, stroke in self._maps[group].strokes.items() if stroke.keycode == keycode]
+        exact = [keysym for keysym, stroke in strokes if state & stroke.deciding & 0xFF == stroke.modifiers]
+        # Modifiers that a key's type does not name give its first level.
+        best = (exact or [keysym for keysym, stroke in strokes if not stroke.modifiers] or [0])[0]
         if state & X.LockMask and 0x61 <= best <= 0xFF:  # what libX11 and xkbcommon do with Caps Lock
             return ord(chr(best).upper())
         return best

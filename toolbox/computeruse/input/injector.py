@@ -80,9 +80,3 @@ class Injector:
         """Give a key another meaning, whatever the level; 0 takes it away."""
         # Twice, or the server would make a lower and an upper case of it.
         self.display.change_keyboard_mapping(keycode, [(keysym, keysym)])
-        self.forget_mapping_events()
-
-    def forget_mapping_events(self) -> None:
-        """Drop the notices of changed mappings: nobody takes them, the keymap is read when needed."""
-        queue = self.display.display.event_queue
-        queue[:] = [event for event in queue if event.type != X.MappingNotify]

@@ -178,7 +178,6 @@ class Keyboard:
             del self.bound[keycode]
         self._free.clear()
         self._injector.state()
-        self._injector.forget_mapping_events()
 
     def _stroke(self, key: Key) -> tuple[int, Stroke]:
         """Return the keysym that a key is here, and how to reach it, binding a spare key if there is none."""
