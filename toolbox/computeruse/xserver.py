@@ -61,10 +61,21 @@ class XServer:
     def _connect(self, name: str) -> "Display":
         from Xlib.display import Display  # noqa: PLC0415
 
-        if self._connection is None or self._name != name:
+        if self._connection is None or self._name != name or self._lost():
             self._close()
+            with socket.socket(socket.AF_UNIX) as probe:  # python-xlib leaves its sockets open when it cannot connect
+                probe.connect(f"/tmp/.X11-unix/X{name.removeprefix(':')}")  # noqa: S108 -- where X servers listen
             self._connection, self._name = Display(name), name
         return self._connection  # type: ignore[no-any-return]
+
+    def _lost(self) -> bool:
+        """Tell whether the server of the kept connection has gone: another one may have come since, of the same name."""
+        try:
+            return not self._connection.display.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _close(self) -> None:
         if self._connection is not None:

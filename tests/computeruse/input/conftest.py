@@ -69,12 +69,16 @@ class Observer:
         self.display.close()
         self._asking.close()
 
+    def events(self) -> list[Any]:
+        """Return the events since the last time."""
+        self.display.sync()
+        count = self.display.pending_events()
+        return [self.display.next_event() for _ in range(count)]
+
     def read(self) -> list[Seen]:
         """Return what has been seen since the last time."""
-        self.display.sync()
         found = []
-        while self.display.pending_events():
-            event: Any = self.display.next_event()
+        for event in self.events():
             if event.type == X.MappingNotify:
                 self._maps.clear()
             elif event.type in KINDS:
