@@ -69,7 +69,7 @@ class XServer:
         return self._connection  # type: ignore[no-any-return]
 
     def _lost(self) -> bool:
-        """Tell whether the server of the kept connection has gone: another one may have come since, of the same name."""
+        """Tell whether the server of the kept connection has gone; another one may have its name by now."""
         try:
             return not self._connection.display.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from Xlib.display import Display
 from tests.conftest import Daemon
 from toolbox.children import tree
 from toolbox.computeruse.input import requests
-from toolbox.computeruse.input.keymap import read_keymap
+from toolbox.computeruse.input.keymap import Keymap, read_keymap
 from toolbox.computeruse.input.text import character_of
 
 KINDS = {
@@ -23,6 +23,7 @@ KINDS = {
     X.ButtonRelease: "button up",
     X.MotionNotify: "move",
 }
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -58,10 +59,12 @@ class Observer:
         self.window.set_input_focus(X.RevertToParent, X.CurrentTime)
         # On another connection: one that speaks XKB is told of changed keymaps in XKB's way only.
         self._asking = Display(name)
-        self._xkb = self._asking.query_extension("XKEYBOARD").major_opcode
+        extension = self._asking.query_extension("XKEYBOARD")
+        assert extension is not None
+        self._xkb = extension.major_opcode
         requests.UseXkb(self._asking.display, opcode=self._xkb, major=1, minor=0)
         self.display.sync()
-        self._maps: dict[int, Any] = {}
+        self._maps: dict[int, Keymap] = {}
         self.read()
 
     def close(self) -> None:
@@ -100,7 +103,9 @@ class Observer:
                 partial=0,
             ).data
             self._maps[group] = read_keymap(data, group)
-        strokes = [(keysym, stroke) for keysym, stroke in self._maps[group].strokes.items() if stroke.keycode == keycode]
+        strokes = [
+            (keysym, stroke) for keysym, stroke in self._maps[group].strokes.items() if stroke.keycode == keycode
+        ]
         exact = [keysym for keysym, stroke in strokes if state & stroke.deciding & 0xFF == stroke.modifiers]
         # Modifiers that a key's type does not name give its first level.
         best = (exact or [keysym for keysym, stroke in strokes if not stroke.modifiers] or [0])[0]
@@ -114,7 +119,8 @@ class Observer:
 
     def clients(self) -> int:
         """Return how many connections the X server has."""
-        return len(self.display.res_query_clients().clients)
+        clients: list[Any] = self.display.res_query_clients().clients
+        return len(clients)
 
     def pressed(self) -> tuple[list[int], int]:
         """Return the keycodes that are down, and the buttons and modifiers in effect."""
@@ -129,7 +135,7 @@ class Hands:
 
     daemon: Daemon
 
-    async def __call__(self, route: str, status: int = 200, **body: object) -> Any:
+    async def __call__(self, route: str, status: int = 200, **body: Any) -> Any:
         """Call a route of the mouse or the keyboard and return its answer."""
         async with self.daemon.http.post(f"/computeruse/{route}", json=body) as response:
             assert response.status == status, await response.text()
@@ -145,7 +151,7 @@ class Hands:
 
 def find_xvfb() -> tuple[int, str]:
     """Return the process and the display's name of the X server that the daemon of this process has started."""
-    with open("/proc/net/unix") as file:
+    with Path("/proc/net/unix").open() as file:
         sockets = {words[6]: words[7] for words in map(str.split, file) if len(words) > 7}  # path by inode
     for pid in tree.direct_children():
         for entry in Path(f"/proc/{pid}/fd").iterdir():

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from toolbox.config import ServeConfig
 POSITION = "/computeruse/mouse/position"
 B = 56
 """The keycode of the letter."""
-CALLS: list[tuple[str, dict[str, object]]] = [
+CALLS: list[tuple[str, dict[str, Any]]] = [
     ("mouse/move", {"x": 1, "y": 1}),
     ("mouse/move", {"x": 1, "y": 1, "smooth": 50}),
     ("mouse/click", {"x": 1, "y": 1, "modifiers": ["ctrl"]}),
@@ -37,7 +38,7 @@ CALLS: list[tuple[str, dict[str, object]]] = [
 ]
 
 
-async def leave(bare: Daemon, route: str, seconds: float, **body: object) -> None:
+async def leave(bare: Daemon, route: str, seconds: float, **body: Any) -> None:
     """Begin a call and go away."""
     call = asyncio.create_task(Hands(bare)(route, **body))
     await asyncio.sleep(seconds)
@@ -64,7 +65,7 @@ async def nothing_pressed(observer: Observer) -> None:
 
 
 @pytest.mark.parametrize(("route", "body"), CALLS)
-async def test_without_a_desktop(daemon: Daemon, route: str, body: dict[str, object]) -> None:
+async def test_without_a_desktop(daemon: Daemon, route: str, body: dict[str, Any]) -> None:
     answer = await Hands(daemon)(route, 503, **body)
     assert answer["code"] == "COMPUTER_USE_UNAVAILABLE"
     async with daemon.http.get("/computeruse/mouse/position") as response:
@@ -72,9 +73,7 @@ async def test_without_a_desktop(daemon: Daemon, route: str, body: dict[str, obj
 
 
 @pytest.mark.parametrize(("route", "body"), CALLS)
-async def test_a_desktop_that_dies_between_calls(
-    bare: Daemon, hands: Hands, route: str, body: dict[str, object]
-) -> None:
+async def test_a_desktop_that_dies_between_calls(bare: Daemon, hands: Hands, route: str, body: dict[str, Any]) -> None:
     await hands("mouse/move", x=5, y=5)
     os.kill(find_xvfb()[0], signal.SIGKILL)
     await hands(route, 503, **body)
@@ -96,9 +95,7 @@ async def test_a_desktop_that_dies_between_calls(
         ("keyboard/type", {"text": "x" * 50_000, "delay": 1}),
     ],
 )
-async def test_a_desktop_that_dies_during_a_call(
-    bare: Daemon, hands: Hands, route: str, body: dict[str, object]
-) -> None:
+async def test_a_desktop_that_dies_during_a_call(bare: Daemon, hands: Hands, route: str, body: dict[str, Any]) -> None:
     await hands("keyboard/down", key="ctrl")
     call = asyncio.create_task(hands(route, 503, **body))
     await asyncio.sleep(0.05)
@@ -108,7 +105,7 @@ async def test_a_desktop_that_dies_during_a_call(
     assert await hands("mouse/move", x=9, y=9) == {"x": 9, "y": 9}
     watching = Observer(find_xvfb()[1])
     assert watching.pressed() == ([], 0)
-    assert 0x1008FF1D in sum(watching.keyboard(), ())  # noqa: RUF017 -- the keymap is whole
+    assert 0x1008FF1D in sum(watching.keyboard(), ())
     watching.close()
 
 

@@ -1,12 +1,13 @@
 """The mouse, as a window sees it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from Xlib import X
 
-from tests.conftest import Daemon
 from tests.computeruse.input.conftest import Hands, Observer, Seen
+from tests.conftest import Daemon
 
 
 def clicks(seen: list[Seen]) -> list[tuple[str, int, int, int]]:
@@ -67,7 +68,7 @@ async def test_clicks(hands: Hands, observer: Observer, button: str, number: int
     ("how", "times"),
     [({"double": True}, 2), ({"clicks": 3}, 3), ({"clicks": 1, "double": True}, 1), ({"clicks": None}, 1)],
 )
-async def test_clicks_several_times(hands: Hands, observer: Observer, how: dict[str, object], times: int) -> None:
+async def test_clicks_several_times(hands: Hands, observer: Observer, how: dict[str, Any], times: int) -> None:
     await hands("mouse/click", x=1, y=2, **how)
     assert clicks(observer.read()) == pair(1, 1, 2) * times
 
@@ -88,7 +89,9 @@ async def test_drags_without_a_click_before(hands: Hands, observer: Observer) ->
     assert answer == {"x": 300, "y": 200}
     seen = [each for each in observer.read() if "key" not in each.kind]
     assert clicks(seen) == [("button down", 1, 100, 100), ("button up", 1, 300, 200)]
-    start, end = (next(at for at, each in enumerate(seen) if each.kind == kind) for kind in ("button down", "button up"))
+    start, end = (
+        next(at for at, each in enumerate(seen) if each.kind == kind) for kind in ("button down", "button up")
+    )
     assert end - start >= 10
     assert all(each.state & (X.Button1Mask | X.ShiftMask) == X.Button1Mask | X.ShiftMask for each in seen[start + 1 :])
     assert observer.pressed() == ([], 0)
@@ -159,7 +162,7 @@ async def test_a_button_is_held_until_it_is_released(hands: Hands, observer: Obs
     ],
 )
 async def test_what_cannot_be_is_refused(
-    hands: Hands, observer: Observer, route: str, body: dict[str, object], text: str
+    hands: Hands, observer: Observer, route: str, body: dict[str, Any], text: str
 ) -> None:
     answer = await hands(f"mouse/{route}", 400, **body)
     assert text in answer["message"]

@@ -4,7 +4,7 @@ import { Daytona, DaytonaError } from '@daytonaio/sdk'
 import { main, rejects } from './common.mjs'
 
 const daytona = new Daytona()
-const sandbox = await daytona.create({ envVars: { TOOLBOX_DESKTOP: 'none' } })
+const sandbox = await daytona.create()
 const { mouse, keyboard } = sandbox.computerUse
 
 try {
