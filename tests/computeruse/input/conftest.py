@@ -1,5 +1,7 @@
 """A window that writes down what the mouse and the keyboard do, and programs that are typed into."""
 
+import select
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from Xlib import X
 from Xlib.display import Display
+from Xlib.protocol.event import ClientMessage
 
 from tests.conftest import Daemon
 from toolbox.children import tree
@@ -77,6 +80,23 @@ class Observer:
         self.display.sync()
         count = self.display.pending_events()
         return [self.display.next_event() for _ in range(count)]
+
+    def answer_pings(self, stop: threading.Event) -> list[Any]:
+        """Answer the pings of window managers until `stop`, and return the other events."""
+        ping = self.display.intern_atom("_NET_WM_PING")
+        self.window.set_wm_protocols([ping])
+        self.display.sync()
+        seen = []
+        while not stop.is_set():
+            for event in self.events():
+                if event.type == X.ClientMessage:
+                    answer = ClientMessage(window=self.root, client_type=event.client_type, data=event.data)
+                    self.root.send_event(answer, event_mask=X.SubstructureNotifyMask | X.SubstructureRedirectMask)
+                    self.display.flush()
+                else:
+                    seen.append(event)
+            select.select([self.display.fileno()], [], [], 0.02)
+        return seen
 
     def read(self) -> list[Seen]:
         """Return what has been seen since the last time."""
