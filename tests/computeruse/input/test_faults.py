@@ -12,6 +12,7 @@ import pytest
 
 from tests.computeruse.input.conftest import Hands, Observer, find_xvfb
 from tests.conftest import Daemon
+from toolbox.children import tree
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
 from toolbox.computeruse.desktop.desktop import Desktop
@@ -75,7 +76,10 @@ async def test_without_a_desktop(daemon: Daemon, route: str, body: dict[str, Any
 @pytest.mark.parametrize(("route", "body"), CALLS)
 async def test_a_desktop_that_dies_between_calls(bare: Daemon, hands: Hands, route: str, body: dict[str, Any]) -> None:
     await hands("mouse/move", x=5, y=5)
-    os.kill(find_xvfb()[0], signal.SIGKILL)
+    pid, _ = find_xvfb()
+    os.kill(pid, signal.SIGKILL)
+    while (stat := tree.read_stat(pid)) is not None and stat.state not in "ZX":
+        await asyncio.sleep(0.001)
     await hands(route, 503, **body)
     await revive(bare)
     await hands(route, **body)
