@@ -587,6 +587,32 @@ def accessibility(target: Target) -> Figures:
     return figures
 
 
+def mouse(target: Target) -> Figures:
+    """Move, click, and where the pointer is; the desktop is started for it if there is none, and stays."""
+    client = target.client()
+    client.json("POST", "/computeruse/start", {})
+    place = {"x": 200, "y": 200}
+    return {
+        "mouse_position_ms": median_ms(lambda: client.call("GET", "/computeruse/mouse/position"), 200),
+        "mouse_move_ms": median_ms(lambda: client.json("POST", "/computeruse/mouse/move", place), 200),
+        "mouse_click_ms": median_ms(lambda: client.json("POST", "/computeruse/mouse/click", place), 200),
+    }
+
+
+def keyboard(target: Target) -> Figures:
+    """A chord, 100 characters of which 15 need Shift, and 10 that no key has."""
+    client = target.client()
+    client.json("POST", "/computeruse/start", {})
+    text, foreign = "The quick brown Fox! " * 5, "日本語テスト漢字入力"
+    return {
+        "hotkey_ms": median_ms(lambda: client.json("POST", "/computeruse/keyboard/hotkey", {"keys": "ctrl+b"}), 100),
+        "type_100_ms": median_ms(lambda: client.json("POST", "/computeruse/keyboard/type", {"text": text}), 50),
+        "type_10_unicode_ms": median_ms(
+            lambda: client.json("POST", "/computeruse/keyboard/type", {"text": foreign}), 10
+        ),
+    }
+
+
 ROWS: tuple[Callable[[Target], Figures], ...] = (
     version,
     execute,
@@ -614,4 +640,6 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     completions,
     desktop,
     accessibility,
+    mouse,
+    keyboard,
 )

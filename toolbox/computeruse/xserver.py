@@ -62,13 +62,22 @@ class XServer:
     def _connect(self, name: str) -> "Display":
         from Xlib.display import Display  # noqa: PLC0415
 
-        if self._connection is None or self._name != name:
+        if self._connection is None or self._name != name or self._lost():
             self._close()
             # Where nobody listens, Display would leave its sockets to the garbage collector.
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(f"{_SOCKETS}{name.removeprefix(':')}")
             self._connection, self._name = Display(name), name
         return self._connection  # type: ignore[no-any-return]
+
+    def _lost(self) -> bool:
+        """Tell whether the server of the kept connection has gone; another one may have its name by now."""
+        try:
+            return not self._connection.display.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _close(self) -> None:
         if self._connection is not None:
