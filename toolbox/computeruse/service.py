@@ -7,6 +7,7 @@ from typing import Any, Self
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
 from toolbox.computeruse.desktop.desktop import Desktop
+from toolbox.computeruse.screen.screen import Screen
 from toolbox.config import ServeConfig
 
 
@@ -15,11 +16,13 @@ class ComputerUse:
 
     def __init__(self, children: Children, environment: Environment, config: ServeConfig, directory: Path) -> None:
         self.desktop = Desktop(children, environment, config, directory)
-        self.services: tuple[Any, ...] = (self.desktop,)
+        self.screen = Screen(self.desktop)
+        self.services: tuple[Any, ...] = (self.desktop, self.screen)
         """What endpoints can ask for."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.screen)  # left after the desktop, as it asks for
         await self._stack.enter_async_context(self.desktop)
         return self
 
