@@ -1,7 +1,7 @@
 """Writes pictures as images. Imported in the threads that it is used in: its libraries are heavy."""
 
 import binascii
-import io
+import os
 import struct
 from dataclasses import dataclass
 
@@ -70,12 +70,14 @@ def _encode(shot: Shot, size: tuple[int, int], encoding: Encoding) -> bytes:
         return _png(view)
     pixels = shot.pixels if size == whole else view.tobytes()
     image = Image.frombuffer("RGB", size, pixels, "raw", "BGRX", 0, 1)
-    buffer = io.BytesIO()
-    if encoding.format == "jpeg":
-        image.save(buffer, "JPEG", quality=encoding.quality)
-    else:
-        image.save(buffer, "WEBP", quality=encoding.quality, method=0)
-    return buffer.getvalue()
+    # A file that is memory: writing to one, Pillow lets the other threads run, which it does not otherwise.
+    with os.fdopen(os.memfd_create("screenshot"), "w+b") as file:
+        if encoding.format == "jpeg":
+            image.save(file, "JPEG", quality=encoding.quality)
+        else:
+            image.save(file, "WEBP", quality=encoding.quality, method=0)
+        file.seek(0)
+        return file.read()
 
 
 def _png(view: Image.Image) -> bytes:

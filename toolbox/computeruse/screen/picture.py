@@ -112,13 +112,13 @@ class Shot:
     """Still to be drawn."""
 
     def complete(self) -> None:
-        """Put black around the visible part, and the cursor onto it."""
+        """Draw the cursor, and put black around the visible part."""
+        if self.cursor is not None and self.visible is not None:
+            _draw(self.cursor, self.pixels, self.visible)
+        self.cursor = None
         if self.visible != self.region:
             self.pixels = _padded(self.pixels, self.visible, self.region)
             self.visible = self.region
-        if self.cursor is not None:
-            _draw(self.pixels, self.region, self.cursor)
-            self.cursor = None
 
 
 def _padded(pixels: bytearray, visible: Region | None, region: Region) -> bytearray:
@@ -133,7 +133,7 @@ def _padded(pixels: bytearray, visible: Region | None, region: Region) -> bytear
     return whole
 
 
-def _draw(pixels: bytearray, region: Region, cursor: Cursor) -> None:
+def _draw(cursor: Cursor, pixels: bytearray, region: Region) -> None:
     common = cursor.region.common(region)
     if common is None:
         return

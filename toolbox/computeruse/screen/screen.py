@@ -127,15 +127,7 @@ class Screen:
 
     async def _ask(self, work: "Callable[[Grabber], T]") -> T:
         """Run `work` in the grabbing thread. Raises `DesktopUnavailable`."""
-        kept = self._grabber is not None
-        ask = partial(self._work, work)
-        try:
-            return await self._xserver.run(ask, seconds=ANSWER_SECONDS)
-        except DesktopUnavailable:
-            if not kept:
-                raise
-        # That the X server is another one by now is found out by losing the connection to the one before.
-        return await self._xserver.run(ask, seconds=ANSWER_SECONDS)
+        return await self._xserver.run(partial(self._work, work), seconds=ANSWER_SECONDS, repeatable=True)
 
     def _work(self, work: "Callable[[Grabber], T]", display: "Display") -> T:
         from toolbox.computeruse.screen.grabber import Grabber  # noqa: PLC0415 -- in this thread, when first used
