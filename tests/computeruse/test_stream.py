@@ -144,9 +144,10 @@ async def test_a_slow_client_gets_the_latest(bare: Daemon, canvas: Canvas, way: 
 async def test_it_ends_with_the_desktop(bare: Daemon, canvas: Canvas, way: Callable[..., Any]) -> None:
     async with way(bare, fps=0.1) as following:
         assert is_filled(await following(), (0, 0, 0))
+        ending = asyncio.create_task(following())
         async with bare.http.post("/computeruse/stop") as response:
             assert response.status == 200
-        last = await following()
+        last = await ending
         if way is multipart:
             # A part had been begun, for browsers: the same picture again.
             assert is_filled(last, (0, 0, 0))
@@ -158,10 +159,16 @@ async def test_it_ends_with_the_desktop(bare: Daemon, canvas: Canvas, way: Calla
 async def test_it_ends_with_the_x_server(bare: Daemon, canvas: Canvas, way: Callable[..., Any]) -> None:
     async with way(bare, fps=30) as following:
         await following()
-        os.kill(canvas.pid, signal.SIGKILL)
-        async with asyncio.timeout(30), bare.http.post("/computeruse/stop"):
+
+        async def to_the_end() -> None:
             while await following() is not None:
                 pass
+
+        ending = asyncio.create_task(to_the_end())
+        os.kill(canvas.pid, signal.SIGKILL)
+        async with bare.http.post("/computeruse/stop") as response:
+            assert response.status == 200
+        await ending
 
 
 async def test_a_client_that_leaves(bare: Daemon, canvas: Canvas) -> None:

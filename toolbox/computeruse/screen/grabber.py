@@ -37,6 +37,7 @@ class Grabber:
         self.display.xfixes_query_version()  # a client has to, before it may use them
         self.display.damage_query_version()
         self._damage = self._root.damage_create(damage.DamageReportNonEmpty)
+        self.display.sync()
 
     def close(self) -> None:
         """Release the memory shared with the X server; the connection is its owner's to close."""
@@ -104,7 +105,7 @@ class Grabber:
         """Return a number that is another one if anything was drawn since the last call."""
         drawn = False
         while self.display.pending_events():
-            drawn |= isinstance(self.display.next_event(), damage.DamageNotify)
+            drawn |= self.display.next_event().type == self.display.extension_event.DamageNotify
         if drawn:
             # The X server tells the first change after this. It must have happened before pixels are grabbed through
             # the other connection, or what is drawn in between would never be told.
