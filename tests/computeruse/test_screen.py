@@ -343,6 +343,20 @@ async def test_an_x_server_that_is_killed(bare: Daemon, canvas: Canvas) -> None:
         assert same((await take(bare, FULL))[1], new.picture())
 
 
+async def test_an_x_server_that_hangs(bare: Daemon, canvas: Canvas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolbox.computeruse.screen.screen.ANSWER_SECONDS", 0.2)
+    os.kill(canvas.pid, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            async with bare.http.get(FULL) as response:
+                assert response.status == 503
+                assert "does not answer" in await response.text()
+    finally:
+        os.kill(canvas.pid, signal.SIGCONT)
+    monkeypatch.undo()
+    assert same((await take(bare, FULL))[1], canvas.picture())
+
+
 async def test_pixels_under_windows_are_not_seen(bare: Daemon, canvas: Canvas) -> None:
     window = canvas.root.create_window(
         100, 100, 200, 150, 0, canvas.display.screen().root_depth, background_pixel=0x123456, override_redirect=True
