@@ -82,12 +82,13 @@ class Screen:
         """
         if order.view.region is not None:
             order.view.region.check()
+            order.encoding.size(order.view.region)
         task = self._waiting.get(order)
         if task is None:
             task = self._waiting[order] = self._tasks.start(self._take(order), "screenshot")
         outcome = await asyncio.shield(task)
         if isinstance(outcome, ToolboxError):
-            raise type(outcome)(outcome.message)
+            raise type(outcome)(outcome.message)  # several may wait for it: to each an error of its own
         return outcome
 
     async def _take(self, order: Order) -> "Screenshot | ToolboxError | None":
