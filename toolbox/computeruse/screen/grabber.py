@@ -91,9 +91,10 @@ class Grabber:
                 self._size = (screen.width, screen.height)
             box = {"left": region.x, "top": region.y, "width": region.width, "height": region.height}
             return self._pixels.grab(box).raw
-        except ScreenShotError as error:
+        except (ScreenShotError, AssertionError, ValueError) as error:
+            # The latter two are what mss makes of an answer that never comes, since the connection was lost meanwhile.
             self.close()
-            raise ConnectionError(str(error)) from None
+            raise ConnectionError(str(error) or "no answer") from None
 
     def _cursor(self) -> Cursor:
         image = self.display.xfixes_get_cursor_image(self._root)
