@@ -51,6 +51,7 @@ class Grabber:
 
         Raises `BadRequest` for a display there is not, and `ConnectionError` when the X server has gone.
         """
+        self._count_changes()  # or events nobody asked for (of keyboards that change) would pile up
         pointer = self._root.query_pointer()
         cursor = self._cursor() if view.cursor else None
         geometry = self._root.get_geometry()
