@@ -613,6 +613,70 @@ def keyboard(target: Target) -> Figures:
     }
 
 
+@contextmanager
+def desktop(client: Client) -> Iterator[None]:
+    """Start the desktop, and stop it."""
+    client.json("POST", "/computeruse/start", {})
+    try:
+        yield
+    finally:
+        client.json("POST", "/computeruse/stop", {})
+
+
+_SCREENSHOT = "/computeruse/screenshot"
+_JPEG = {"format": "jpeg", "quality": "80"}
+
+
+def screenshots(target: Target) -> Figures:
+    """The whole screen as PNG and as JPEG, and a region of 800 x 600."""
+    client = target.client()
+    region = {"x": "100", "y": "100", "width": "800", "height": "600"}
+    with desktop(client):
+        return {
+            "screenshot_ms": median_ms(lambda: client.call("GET", _SCREENSHOT), 50),
+            "screenshot_region_ms": median_ms(lambda: client.call("GET", f"{_SCREENSHOT}/region", query=region), 50),
+            "screenshot_jpeg_ms": median_ms(lambda: client.call("GET", f"{_SCREENSHOT}/compressed", query=_JPEG), 50),
+        }
+
+
+def screenshot_rate(target: Target) -> Figures:
+    """JPEG one after another, per second; and how long other requests take meanwhile, at 30 of them a second."""
+    client = target.client()
+    with desktop(client):
+        single = median_ms(lambda: client.call("GET", f"{_SCREENSHOT}/compressed", query=_JPEG), 100)
+        idle = _version_p99_ms(target, 2)
+        ended = threading.Event()
+
+        def shoot() -> None:
+            due = time.perf_counter()
+            while not ended.is_set():
+                client.call("GET", f"{_SCREENSHOT}/compressed", query=_JPEG)
+                due += 1 / 30
+                time.sleep(max(0, due - time.perf_counter()))
+
+        thread = threading.Thread(target=shoot)
+        thread.start()
+        busy = _version_p99_ms(target, 5)
+        ended.set()
+        thread.join()
+    return {
+        "screenshot_jpeg_per_s": 1000 / single,
+        "version_p99_ms": idle,
+        "version_p99_at_30_screenshots_per_s_ms": busy,
+    }
+
+
+def _version_p99_ms(target: Target, seconds: float) -> float:
+    """Return what 99 of 100 requests for nothing stay below: how late the event loop comes to them."""
+    client, durations, end = target.client(), [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        client.call("GET", "/version")
+        durations.append(time.perf_counter() - started)
+        time.sleep(0.002)
+    return statistics.quantiles(durations, n=100)[-1] * 1000
+
+
 ROWS: tuple[Callable[[Target], Figures], ...] = (
     version,
     execute,
@@ -642,4 +706,6 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     accessibility,
     mouse,
     keyboard,
+    screenshots,
+    screenshot_rate,
 )

@@ -3,5 +3,6 @@
 from toolbox.computeruse.a11y.routes import routes as accessibility_routes
 from toolbox.computeruse.desktop.routes import routes as desktop_routes
 from toolbox.computeruse.input.routes import routes as input_routes
+from toolbox.computeruse.screen.routes import routes as screen_routes
 
-routes = (*desktop_routes, *input_routes, *accessibility_routes)
+routes = (*desktop_routes, *screen_routes, *input_routes, *accessibility_routes)

@@ -9,6 +9,7 @@ from toolbox.children.process import Children
 from toolbox.computeruse.a11y.accessibility import Accessibility
 from toolbox.computeruse.desktop.desktop import Desktop
 from toolbox.computeruse.input.input import Input
+from toolbox.computeruse.screen.screen import Screen
 from toolbox.config import ServeConfig
 
 
@@ -17,14 +18,16 @@ class ComputerUse:
 
     def __init__(self, children: Children, environment: Environment, config: ServeConfig, directory: Path) -> None:
         self.desktop = Desktop(children, environment, config, directory)
+        self.screen = Screen(self.desktop)
         self.input = Input(self.desktop)
         self.accessibility = Accessibility(self._session_bus, self.desktop.xserver)
         self.desktop.before_stop(self.accessibility.disconnect)
-        self.services: tuple[Any, ...] = (self.desktop, self.input, self.accessibility)
+        self.services: tuple[Any, ...] = (self.desktop, self.screen, self.input, self.accessibility)
         """What endpoints can ask for."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.screen)  # left after the desktop, as it asks for
         await self._stack.enter_async_context(self.desktop)
         await self._stack.enter_async_context(self.accessibility)
         await self._stack.enter_async_context(self.input)

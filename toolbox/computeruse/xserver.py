@@ -33,30 +33,38 @@ class XServer:
         self._name = ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="x server")
 
-    async def run(self, work: Callable[["Display"], T], *, seconds: float = ANSWER_SECONDS) -> T:
+    async def run(
+        self, work: Callable[["Display"], T], *, seconds: float = ANSWER_SECONDS, repeatable: bool = False
+    ) -> T:
         """Run `work` in the connection's thread and return what it returns.
+
+        Work that is `repeatable` is begun again when the connection kept turns out to be lost: that may well be all
+        that is left of an X server before this one.
 
         Raises `DesktopUnavailable` when there is no X server, when it goes away meanwhile, or takes longer than
         `seconds`. X errors of the work itself (`Xlib.error.XError`) pass through: the work knows what they mean.
         """
         name = self._display()
-        future = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._work, name, work))
+        future = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._work, name, work, repeatable))
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(future)
         except TimeoutError:
             self.disconnect()  # ends the wait in the thread
-            with contextlib.suppress(DesktopUnavailable):
-                await future
+            # Not waited for: an X server that hangs does not let a new connection be made either, nor given up.
+            future.add_done_callback(_forget)
             raise DesktopUnavailable(f"the X server does not answer for {seconds:.0f} s") from None
 
-    def _work(self, name: str, work: Callable[["Display"], T]) -> T:
+    def _work(self, name: str, work: Callable[["Display"], T], repeatable: bool) -> T:
         from Xlib import error  # noqa: PLC0415 -- when first used
 
+        kept = self._connection is not None
         try:
             return work(self._connect(name))
         except (error.ConnectionClosedError, error.DisplayConnectionError, error.DisplayNameError, OSError) as lost:
             self._close()
+            if kept and repeatable:
+                return self._work(name, work, repeatable)
             raise DesktopUnavailable(f"the X server of {name} cannot be reached: {lost}") from None
 
     def _connect(self, name: str) -> "Display":
@@ -97,3 +105,9 @@ class XServer:
         self.disconnect()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
+
+
+def _forget(future: "asyncio.Future[Any]") -> None:
+    """Take note of how it ended: an error nobody looks at would be logged."""
+    if not future.cancelled():
+        future.exception()
