@@ -107,6 +107,10 @@ class ServeConfig(CommonConfig):
     max_contexts: int = option("contexts of the code interpreter beside the default one", 32)
     desktop: str = option("what runs on the desktop: xfce4, openbox (lighter) or none", "xfce4")
     resolution: str = option("size of the desktop, WIDTHxHEIGHT", "1024x768", legacy="VNC_RESOLUTION")
+    recordings_dir: Path = option("where recordings of the desktop are kept", None, legacy="DAYTONA_RECORDINGS_DIR")
+    max_recordings: int = option("recordings of the desktop under way at once", 4)
+    recording_limit_minutes: int = option("minutes after which a recording ends by itself", 240)
+    recordings_limit_mb: int = option("size of all recordings together, in MiB", 10 * 1024)
     output_limit_mb: int = option("output kept of one command, in MiB", 128)
     session_log_limit_mb: int = option("output kept of one session command, in MiB; the oldest goes first", 64)
     total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024)
@@ -148,6 +152,8 @@ class ServeConfig(CommonConfig):
             raise ConfigError(f"the kernel python cannot be run: {python}")
         if config.user is not None:
             _check_user(config.user)
+        if config.recordings_dir is None:
+            config = replace(config, recordings_dir=_recordings_dir(config, environ))
         return replace(config, language_servers=_language_servers(environ))
 
 
@@ -240,6 +246,14 @@ def _check_user(name: str) -> None:
         raise ConfigError("the workload user must not be root")
     if os.getuid() != 0:
         raise ConfigError("acting as another user needs root")
+
+
+def _recordings_dir(config: ServeConfig, environ: Mapping[str, str]) -> Path:
+    """Return where the reference keeps recordings, in the home of whom they belong to; else the state directory."""
+    if config.user is not None:
+        return Path(pwd.getpwnam(config.user).pw_dir) / ".daytona/recordings"
+    home = Path(environ.get("HOME") or "/")
+    return home / ".daytona/recordings" if os.access(home, os.W_OK) else config.state_dir / "recordings"
 
 
 def is_local_host(name: str | None) -> bool:

@@ -49,6 +49,11 @@ class XServer:
                 await future
             raise DesktopUnavailable(f"the X server does not answer for {seconds:.0f} s") from None
 
+    async def screen_size(self) -> tuple[int, int]:
+        """Return the width and height of the screen, in pixels. Raises `DesktopUnavailable`."""
+        root = await self.run(lambda display: display.screen().root.get_geometry())
+        return root.width, root.height
+
     def _work(self, name: str, work: Callable[["Display"], T]) -> T:
         from Xlib import error  # noqa: PLC0415 -- when first used
 
