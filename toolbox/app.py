@@ -137,7 +137,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     recordings = Recordings(
         children,
         file_threads,
-        Screen(environ=desktop.environ, size=desktop.xserver.screen_size),
+        Screen(environ=desktop.environ, size=desktop.xserver.screen_size, server=desktop.xserver.server_pid),
         directory=config.recordings_dir,
         spool=state.directory("spool"),
         at_once=config.max_recordings,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import uuid
@@ -31,7 +32,7 @@ async def test_a_recording(recorder: Recorder) -> None:
     assert (begun["width"], begun["height"], begun["fps"]) == (640, 480, 30)
     assert begun["filePath"] == str(recorder.directory / begun["fileName"])
     name = begun["fileName"].removeprefix(f"{uuid.UUID(begun['id'])}_my test-1.x_")
-    assert datetime.strptime(name, "%Y%m%d_%H%M%S.mp4")
+    assert re.fullmatch(r"\d{8}_\d{6}\.mp4", name)
     assert "endTime" not in begun
     assert (await recorder.get(begun))["status"] == "recording"
     await recorder.until_filmed(begun)
@@ -46,7 +47,8 @@ async def test_a_recording(recorder: Recorder) -> None:
     assert datetime.fromisoformat(begun["startTime"]) < datetime.fromisoformat(done["endTime"])
     assert [await recorder.get(done), *await recorder.list()] == [done, done]
     assert await recorder.call("DELETE", f"/recordings/{done['id']}") == (204, b"")
-    assert await recorder.list() == list(recorder.directory.iterdir()) == []
+    assert await recorder.list() == []
+    assert list(recorder.directory.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -152,8 +154,8 @@ async def test_unknown_ids(run_recorder: RunRecorder) -> None:
             await recorder.refused(404, "NOT_FOUND", "GET", f"/recordings/{name}/download")
             await recorder.refused(404, "NOT_FOUND", "DELETE", f"/recordings/{name}")
         await recorder.refused(404, "NOT_FOUND", "POST", "/recordings/stop", json={"id": "nope"})
-        for options in ({}, {"data": b"x"}, {"json": {}}, {"json": {"id": ""}}):
-            assert (await recorder.call("POST", "/recordings/stop", **options))[0] == 400
+        for body in (b"", b"x", b"{}", b'{"id": ""}'):
+            assert (await recorder.call("POST", "/recordings/stop", data=body))[0] == 400
 
 
 async def test_an_active_one_is_not_deleted(recorder: Recorder) -> None:
@@ -206,7 +208,8 @@ async def test_ffmpeg_that_cannot_record_says_why(
     async with run_recorder() as recorder:
         body = await recorder.refused(500, "RECORDING_FAILED", "POST", "/recordings/start")
         assert body["message"] == "ffmpeg ended: exit code 8: Unknown encoder 'libx264'"
-        assert await recorder.list() == list(recorder.directory.iterdir()) == []
+        assert await recorder.list() == []
+        assert list(recorder.directory.iterdir()) == []
 
 
 async def test_a_directory_that_cannot_be_written_to(run_recorder: RunRecorder, tmp_path: Path) -> None:
@@ -241,7 +244,7 @@ async def test_the_screen_dies(recorder: Recorder, cursor: bool) -> None:
             os.kill(pid, signal.SIGKILL)
     failed = await recorder.until(begun, lambda found: found["status"] != "recording")
     assert failed["status"] == "failed"
-    assert ("xcb" if cursor else "desktop is not started") in failed["reason"]
+    assert re.search("xcb|desktop is not started|X server", failed["reason"])
     assert (await probe(failed["filePath"]))["frames"] > 0
     await recorder.refused(503, "COMPUTER_USE_UNAVAILABLE", "POST", "/recordings/start")
 

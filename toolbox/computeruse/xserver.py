@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -54,6 +55,10 @@ class XServer:
         root = await self.run(lambda display: display.screen().root.get_geometry())
         return root.width, root.height
 
+    async def server_pid(self) -> int:
+        """Return the process id of the X server. Raises `DesktopUnavailable`."""
+        return await self.run(_peer)
+
     def _work(self, name: str, work: Callable[["Display"], T]) -> T:
         from Xlib import error  # noqa: PLC0415 -- when first used
 
@@ -88,3 +93,8 @@ class XServer:
         self.disconnect()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
+
+
+def _peer(display: "Display") -> int:
+    credentials = display.display.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder)

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ _WORDS_BYTES = 4096
 """How much is kept of what ffmpeg says."""
 _REASON_LETTERS = 1000
 _SILENCE_SECONDS = 5.0
-"""A fragment comes each second; after this long without one it is looked whether the screen is still there."""
+"""A fragment comes each second. After this long without one the screen is looked for."""
 _SILENCES = 6
 """So many in a row are the end."""
 _STOP_SECONDS = 10.0
@@ -48,8 +48,8 @@ class Limits:
     seconds: float
     full: Callable[[], bool]
     """Tells that all recordings together are as large as they may be."""
-    check_screen: Callable[[], object]
-    """Raises a `ToolboxError` when there is no screen any more."""
+    check_screen: Callable[[], Awaitable[object]]
+    """Raises a `ToolboxError` when the screen has gone: ffmpeg does not always notice and films its last picture."""
 
 
 class Capture:
@@ -142,6 +142,8 @@ class Capture:
             self.size += len(data)
             if self._limits.full():
                 self._end("recordings are as large as they may be")
+            if self._stopping is None:
+                await self._limits.check_screen()
             data = await self._next(pictures)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_SECONDS):
@@ -175,7 +177,7 @@ class Capture:
         stack.push_async_callback(self._make_sure, child)
         with contextlib.suppress(OSError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, child.pid, _NICENESS)
-        reader = asyncio.StreamReader()
+        reader = asyncio.StreamReader(_READ_BYTES)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0)
         )
@@ -193,7 +195,7 @@ class Capture:
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     return await pictures.read(_READ_BYTES)
             if self._stopping is None:
-                self._limits.check_screen()
+                await self._limits.check_screen()
         raise RecordingFailed(f"no picture for {_SILENCES * _SILENCE_SECONDS:.0f} s")
 
     async def _begin(self) -> None:

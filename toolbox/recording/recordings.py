@@ -20,7 +20,7 @@ from toolbox.lifetime import TaskSet
 from toolbox.recording import ffmpeg
 from toolbox.recording.capture import Capture, Limits
 from toolbox.recording.directory import Directory
-from toolbox.recording.errors import InvalidLabel, StillActive
+from toolbox.recording.errors import InvalidLabel, RecordingFailed, StillActive
 from toolbox.recording.models import Recording, Region, StartRecordingRequest, timestamp
 from toolbox.threads import Threads
 from toolbox.web.downloads import Download
@@ -41,6 +41,8 @@ class Screen:
     """The variables of a program on it."""
     size: Callable[[], Awaitable[tuple[int, int]]]
     """Its width and height in pixels."""
+    server: Callable[[], Awaitable[int]]
+    """The process that shows it: another one has none of the windows of the one before."""
 
 
 class Recordings:
@@ -90,11 +92,11 @@ class Recordings:
         """
         label = _checked(request.label)
         environ, size = self._screen.environ(), await self._screen.size()
-        region = _on_screen(request.region, *size)
+        region, server = _on_screen(request.region, *size), await self._screen.server()
         program = await self.threads.run(ffmpeg.find, environ)
         await self.threads.run(self._directory.make)
         await self._look_for_room()
-        capture = self._capture(label, region, request.fps)
+        capture = self._capture(label, region, request.fps, server)
         display = environ["DISPLAY"]
         argv = ffmpeg.command(program, display, region, fps=request.fps, cursor=request.cursor)
         running = self._tasks.start(capture.run(argv, environ, Spool(self._spool, _WORDS_BYTES)), "recording")
@@ -165,7 +167,7 @@ class Recordings:
     def _full(self) -> bool:
         return self._kept_bytes + sum(capture.size for capture in self._captures.values()) >= self._limit_bytes
 
-    def _capture(self, label: str, region: Region, fps: int) -> Capture:
+    def _capture(self, label: str, region: Region, fps: int, server: int) -> Capture:
         if len(self._captures) >= self._at_once:
             raise Conflict(f"{self._at_once} recordings are under way, as many as are allowed: stop one")
         recording_id, now = str(uuid.uuid4()), time.time()
@@ -183,10 +185,15 @@ class Recordings:
             fps=fps,
             label=label or UNSET,
         )
-        limits = Limits(seconds=self._limit_seconds, full=self._full, check_screen=self._screen.environ)
+        check = partial(self._check_screen, server)
+        limits = Limits(seconds=self._limit_seconds, full=self._full, check_screen=check)
         capture = Capture(recording, self._children, self.threads, self._directory, limits)
         self._captures[recording_id] = capture
         return capture
+
+    async def _check_screen(self, server: int) -> None:
+        if await self._screen.server() != server:
+            raise RecordingFailed("the screen has gone, there is a new one")
 
     def _forget(self, capture: Capture, _: object) -> None:
         del self._captures[capture.recording.id]
