@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import run_daemon
+from toolbox.children import tree
 from toolbox.config import ServeConfig
 
 JsonObject = dict[str, Any]
@@ -134,4 +135,14 @@ def processes(name: str, home: Path) -> list[int]:
                     found.append(int(entry.name))
             except OSError:
                 continue
+    return found
+
+
+def ffmpegs() -> list[int]:
+    """Return the ffmpeg processes that this test process started."""
+    found = []
+    for pid in tree.direct_children():
+        stat = tree.read_stat(pid)
+        if stat is not None and Path(f"/proc/{pid}/comm").read_text().strip() == "ffmpeg":
+            found.append(pid)
     return found

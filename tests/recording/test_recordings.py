@@ -12,18 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.recording.conftest import Recorder, RunRecorder, probe
+from tests.recording.conftest import Recorder, RunRecorder, ffmpegs, probe
 from toolbox.children import tree
-
-
-def ffmpegs() -> list[int]:
-    """Return the ffmpeg processes that this test process started."""
-    found = []
-    for pid in tree.direct_children():
-        stat = tree.read_stat(pid)
-        if stat is not None and Path(f"/proc/{pid}/comm").read_text().strip() == "ffmpeg":
-            found.append(pid)
-    return found
 
 
 async def test_a_recording(recorder: Recorder) -> None:
