@@ -545,6 +545,38 @@ def _read_until(connection: WebSocket, end: bytes) -> bytes:
     return text
 
 
+def recording(target: Target) -> Figures:
+    """A recording of the desktop, started and stopped, and what ffmpeg takes of a processor meanwhile."""
+    client = target.client()
+    client.json("POST", "/computeruse/start", None)
+    starts, stops, loads = [], [], []
+    try:
+        for _ in range(7):
+            started = time.perf_counter()
+            begun = client.json("POST", "/computeruse/recordings/start", {"label": "bench"})
+            starts.append((time.perf_counter() - started) * 1000)
+            before = _ffmpeg_seconds(client)
+            time.sleep(2)
+            loads.append((_ffmpeg_seconds(client) - before) / 2 * 100)
+            started = time.perf_counter()
+            client.json("POST", "/computeruse/recordings/stop", {"id": begun["id"]})
+            stops.append((time.perf_counter() - started) * 1000)
+            client.call("DELETE", f"/computeruse/recordings/{begun['id']}")
+    finally:
+        client.json("POST", "/computeruse/stop", None)
+    return {
+        "recording_start_ms": statistics.median(starts),
+        "recording_stop_ms": statistics.median(stops),
+        "recording_cpu_percent": statistics.median(loads),
+    }
+
+
+def _ffmpeg_seconds(client: Client) -> float:
+    """Return the processor time that every ffmpeg of the sandbox has taken."""
+    script = "awk '$2 == \"(ffmpeg)\" { ticks += $14 + $15 } END { print ticks / 100 }' /proc/[0-9]*/stat 2>/dev/null"
+    return float(client.execute(script)["result"])
+
+
 ROWS: tuple[Callable[[Target], Figures], ...] = (
     version,
     execute,
@@ -570,4 +602,5 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     git_reads,
     git_clone,
     completions,
+    recording,
 )
