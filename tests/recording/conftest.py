@@ -118,7 +118,6 @@ async def probe(path: Path | str) -> JsonObject:
     return {
         "size": (stream["width"], stream["height"]),
         "frames": int(stream["nb_read_frames"]),
-        "fps": stream["r_frame_rate"],
         "seconds": float(found["format"]["duration"]),
     }
 

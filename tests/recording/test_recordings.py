@@ -30,9 +30,9 @@ async def test_a_recording(recorder: Recorder) -> None:
     assert {**begun, **done} == done | {"status": "completed"}
     assert "reason" not in done
     film = await probe(done["filePath"])
-    assert (film["size"], film["fps"]) == ((640, 480), "30/1")
+    assert film["size"] == (640, 480)
     assert film["seconds"] == pytest.approx(done["durationSeconds"], abs=0.002)
-    assert film["seconds"] >= film["frames"] / 30 - 0.1  # a loaded machine misses pictures
+    assert 0 < film["frames"] <= film["seconds"] * 30 + 3  # a loaded machine misses pictures
     assert done["sizeBytes"] == Path(done["filePath"]).stat().st_size
     assert datetime.fromisoformat(begun["startTime"]) < datetime.fromisoformat(done["endTime"])
     assert [await recorder.get(done), *await recorder.list()] == [done, done]
@@ -82,7 +82,8 @@ async def test_a_region_at_its_own_rate_without_the_pointer(recorder: Recorder) 
     done = await recorder.stop(begun)
     assert (done["width"], done["height"], done["fps"]) == (202, 100, 10)
     film = await probe(done["filePath"])
-    assert (film["size"], film["fps"]) == ((202, 100), "10/1")
+    assert film["size"] == (202, 100)
+    assert 0 < film["frames"] <= film["seconds"] * 10 + 3
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ _SILENCE_SECONDS = 5.0
 """A fragment comes each second. After this long without one the screen is looked for."""
 _SILENCES = 6
 """So many in a row are the end."""
-_STOP_SECONDS = 10.0
-"""How long ffmpeg may take to finish a file."""
+STOP_SECONDS = 10.0
+"""How long ffmpeg may take to finish a file, before it is killed."""
 _EXIT_SECONDS = 2.0
 _NICENESS = 5
 """What is filmed comes before the film."""
@@ -84,19 +84,22 @@ class Capture:
         seconds = round(time.time() - self._started, 3)
         return structs.replace(self.recording, size_bytes=self.size, duration_seconds=seconds)
 
-    async def stop(self, reason: str = "") -> Recording:
-        """End it and return what became of it. `reason` is kept: why it ended without being asked to."""
-        self._end(reason)
+    async def stop(self, reason: str = "", *, patience: float = STOP_SECONDS) -> Recording:
+        """End it and return what became of it; ffmpeg is killed after `patience` seconds.
+
+        `reason` is kept: why it ended without being asked to.
+        """
+        self._end(reason, patience)
         await self._ended.wait()
         return self.recording
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, patience: float = STOP_SECONDS) -> None:
         if self._stopping is not None:
             return
         self._stopping = reason
         if self._child is not None:
             self._child.send_signal(signal.SIGINT)
-            kill = asyncio.get_running_loop().call_later(_STOP_SECONDS, self._child.send_signal, signal.SIGKILL)
+            kill = asyncio.get_running_loop().call_later(patience, self._child.send_signal, signal.SIGKILL)
             self._timers.append(kill)
 
     async def run(self, argv: Sequence[str], environ: Mapping[str, str], spool: Spool) -> None:

@@ -23,7 +23,7 @@ class Region(Model):
 class StartRecordingRequest(Model):
     """What to film; without anything the whole screen with its pointer."""
 
-    label: Annotated[Any, Meta(extra_json_schema={"type": "string"})] = None
+    label: Annotated[Any, Meta(extra_json_schema={"type": "string"})] = ""
     """Anything but a string counts as none, as in the reference."""
     fps: Annotated[int, Meta(ge=1, le=60)] = 30
     """Pictures per second."""

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _LABEL = re.compile(r"(?!\.)[\w.\s-]{1,100}", re.ASCII)
 _BLANK = re.compile(r"\s")
 _WORDS_BYTES = 64 * 1024
+_LAST_SECONDS = 2.0
+"""How long ffmpeg may take when the desktop or the daemon is about to end."""
 MIB = 1024 * 1024
 
 
@@ -120,7 +122,10 @@ class Recordings:
 
     async def stop_all(self) -> None:
         """End what is under way, since the desktop or the daemon is about to be stopped."""
-        await asyncio.gather(*(capture.stop("the desktop was stopped") for capture in self._captures.values()))
+        ending = (
+            capture.stop("the desktop was stopped", patience=_LAST_SECONDS) for capture in self._captures.values()
+        )
+        await asyncio.gather(*ending)
 
     async def all(self) -> list[Recording]:
         """Return what is under way, then what is kept, the latest first."""
