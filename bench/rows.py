@@ -614,7 +614,7 @@ def keyboard(target: Target) -> Figures:
 
 
 @contextmanager
-def desktop(client: Client) -> Iterator[None]:
+def started_desktop(client: Client) -> Iterator[None]:
     """Start the desktop, and stop it."""
     client.json("POST", "/computeruse/start", {})
     try:
@@ -631,7 +631,7 @@ def screenshots(target: Target) -> Figures:
     """The whole screen as PNG and as JPEG, and a region of 800 x 600."""
     client = target.client()
     region = {"x": "100", "y": "100", "width": "800", "height": "600"}
-    with desktop(client):
+    with started_desktop(client):
         return {
             "screenshot_ms": median_ms(lambda: client.call("GET", _SCREENSHOT), 50),
             "screenshot_region_ms": median_ms(lambda: client.call("GET", f"{_SCREENSHOT}/region", query=region), 50),
@@ -642,7 +642,7 @@ def screenshots(target: Target) -> Figures:
 def screenshot_rate(target: Target) -> Figures:
     """JPEG one after another, per second; and how long other requests take meanwhile, at 30 of them a second."""
     client = target.client()
-    with desktop(client):
+    with started_desktop(client):
         single = median_ms(lambda: client.call("GET", f"{_SCREENSHOT}/compressed", query=_JPEG), 100)
         idle = _version_p99_ms(target, 2)
         ended = threading.Event()
@@ -677,6 +677,38 @@ def _version_p99_ms(target: Target, seconds: float) -> float:
     return statistics.quantiles(durations, n=100)[-1] * 1000
 
 
+def recording(target: Target) -> Figures:
+    """A recording of the desktop, started and stopped, and what ffmpeg takes of a processor meanwhile."""
+    client = target.client()
+    client.json("POST", "/computeruse/start", None)
+    starts, stops, loads = [], [], []
+    try:
+        for _ in range(7):
+            started = time.perf_counter()
+            begun = client.json("POST", "/computeruse/recordings/start", {"label": "bench"})
+            starts.append((time.perf_counter() - started) * 1000)
+            before = _ffmpeg_seconds(client)
+            time.sleep(2)
+            loads.append((_ffmpeg_seconds(client) - before) / 2 * 100)
+            started = time.perf_counter()
+            client.json("POST", "/computeruse/recordings/stop", {"id": begun["id"]})
+            stops.append((time.perf_counter() - started) * 1000)
+            client.call("DELETE", f"/computeruse/recordings/{begun['id']}")
+    finally:
+        client.json("POST", "/computeruse/stop", None)
+    return {
+        "recording_start_ms": statistics.median(starts),
+        "recording_stop_ms": statistics.median(stops),
+        "recording_cpu_percent": statistics.median(loads),
+    }
+
+
+def _ffmpeg_seconds(client: Client) -> float:
+    """Return the processor time that every ffmpeg of the sandbox has taken."""
+    script = "awk '$2 == \"(ffmpeg)\" { ticks += $14 + $15 } END { print ticks / 100 }' /proc/[0-9]*/stat 2>/dev/null"
+    return float(client.execute(script)["result"])
+
+
 ROWS: tuple[Callable[[Target], Figures], ...] = (
     version,
     execute,
@@ -708,4 +740,5 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     keyboard,
     screenshots,
     screenshot_rate,
+    recording,
 )

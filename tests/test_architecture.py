@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 WIRE = {"routes.py", "responses.py"}
-WIRE_OF_FILES = {"routes_search.py", "archives.py", "bodies.py", "events.py", "results.py", "sending.py"}
+WIRE_OF_FILES = {"routes_search.py", "archives.py", "bodies.py", "events.py", "results.py"}
 """Files that know HTTP: routes, and bodies that need the transport."""
-MECHANICS = {"children", "config", "errors", "lifetime", "logs", "paths", "state", "web"}
+MECHANICS = {"children", "config", "errors", "lifetime", "logs", "paths", "state", "threads", "web"}
 
 
 def imports(file: Path) -> set[str]:

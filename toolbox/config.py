@@ -121,6 +121,10 @@ class ServeConfig(CommonConfig):
     display: str = option("X display of the desktop, :NUMBER; without it any free one", "")
     vnc_port: int = option("port for VNC on loopback (0 or taken: any free one)", 5901, legacy="VNC_PORT")
     novnc_port: int = option("port for noVNC's page on loopback (0 or taken: any free one)", 6080, legacy="NO_VNC_PORT")
+    recordings_dir: Path = option("where recordings of the desktop are kept", None, legacy="DAYTONA_RECORDINGS_DIR")
+    max_recordings: int = option("recordings of the desktop under way at once", 4, passed_on=True)
+    recording_limit_minutes: int = option("minutes after which a recording ends by itself", 240, passed_on=True)
+    recordings_limit_mb: int = option("size of all recordings together, in MiB", 10 * 1024, passed_on=True)
     output_limit_mb: int = option("output kept of one command, in MiB", 128, passed_on=True)
     session_log_limit_mb: int = option(
         "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True
@@ -165,6 +169,8 @@ class ServeConfig(CommonConfig):
         if config.user is not None:
             _check_user(config.user)
         _check_desktop(config)
+        if config.recordings_dir is None:
+            config = replace(config, recordings_dir=_recordings_dir(config, environ))
         return replace(config, language_servers=_language_servers(environ))
 
 
@@ -286,6 +292,14 @@ def _check_user(name: str) -> None:
         raise ConfigError("the workload user must not be root")
     if os.getuid() != 0:
         raise ConfigError("acting as another user needs root")
+
+
+def _recordings_dir(config: ServeConfig, environ: Mapping[str, str]) -> Path:
+    """Return where the reference keeps recordings, in the home of whom they belong to; else the state directory."""
+    if config.user is not None:
+        return Path(pwd.getpwnam(config.user).pw_dir) / ".daytona/recordings"
+    home = Path(environ.get("HOME") or "/")
+    return home / ".daytona/recordings" if os.access(home, os.W_OK) else config.state_dir / "recordings"
 
 
 def is_local_host(name: str | None) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -33,19 +34,14 @@ class XServer:
         self._name = ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="x server")
 
-    async def run(
-        self, work: Callable[["Display"], T], *, seconds: float = ANSWER_SECONDS, repeatable: bool = False
-    ) -> T:
+    async def run(self, work: Callable[["Display"], T], *, seconds: float = ANSWER_SECONDS) -> T:
         """Run `work` in the connection's thread and return what it returns.
-
-        Work that is `repeatable` is begun again when the connection kept turns out to be lost: that may well be all
-        that is left of an X server before this one.
 
         Raises `DesktopUnavailable` when there is no X server, when it goes away meanwhile, or takes longer than
         `seconds`. X errors of the work itself (`Xlib.error.XError`) pass through: the work knows what they mean.
         """
         name = self._display()
-        future = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._work, name, work, repeatable))
+        future = asyncio.get_running_loop().run_in_executor(self._thread, partial(self._work, name, work))
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(future)
@@ -55,16 +51,22 @@ class XServer:
             future.add_done_callback(_forget)
             raise DesktopUnavailable(f"the X server does not answer for {seconds:.0f} s") from None
 
-    def _work(self, name: str, work: Callable[["Display"], T], repeatable: bool) -> T:
+    async def screen_size(self) -> tuple[int, int]:
+        """Return the width and height of the screen, in pixels. Raises `DesktopUnavailable`."""
+        root = await self.run(lambda display: display.screen().root.get_geometry())
+        return root.width, root.height
+
+    async def server_pid(self) -> int:
+        """Return the process id of the X server. Raises `DesktopUnavailable`."""
+        return await self.run(_peer)
+
+    def _work(self, name: str, work: Callable[["Display"], T]) -> T:
         from Xlib import error  # noqa: PLC0415 -- when first used
 
-        kept = self._connection is not None
         try:
             return work(self._connect(name))
         except (error.ConnectionClosedError, error.DisplayConnectionError, error.DisplayNameError, OSError) as lost:
             self._close()
-            if kept and repeatable:
-                return self._work(name, work, repeatable)
             raise DesktopUnavailable(f"the X server of {name} cannot be reached: {lost}") from None
 
     def _connect(self, name: str) -> "Display":
@@ -111,3 +113,8 @@ def _forget(future: "asyncio.Future[Any]") -> None:
     """Take note of how it ended: an error nobody looks at would be logged."""
     if not future.cancelled():
         future.exception()
+
+
+def _peer(display: "Display") -> int:
+    credentials = display.display.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder)

@@ -128,7 +128,7 @@ class Screen:
 
     async def _ask(self, work: "Callable[[Grabber], T]") -> T:
         """Run `work` in the grabbing thread. Raises `DesktopUnavailable`."""
-        return await self._xserver.run(partial(self._work, work), seconds=ANSWER_SECONDS, repeatable=True)
+        return await self._xserver.run(partial(self._work, work), seconds=ANSWER_SECONDS)
 
     def _work(self, work: "Callable[[Grabber], T]", display: "Display") -> T:
         from toolbox.computeruse.screen.grabber import Grabber  # noqa: PLC0415 -- in this thread, when first used
