@@ -179,7 +179,7 @@ async def test_stopping_the_daemon_finishes_recordings(run_recorder: RunRecorder
 
 async def test_no_ffmpeg(run_recorder: RunRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
-    for program in ("Xvfb", "bash", "setpriv"):
+    for program in ("Xvfb", "bash", "dbus-daemon", "setpriv"):
         (tmp_path / "bin" / program).symlink_to(shutil.which(program) or "")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     async with run_recorder() as recorder:
