@@ -1,5 +1,6 @@
 """Routes of `/computeruse`, gathered from its parts."""
 
 from toolbox.computeruse.desktop.routes import routes as desktop_routes
+from toolbox.computeruse.windows.routes import routes as windows_routes
 
-routes = (*desktop_routes,)
+routes = (*desktop_routes, *windows_routes)

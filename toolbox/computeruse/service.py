@@ -7,6 +7,7 @@ from typing import Any, Self
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
 from toolbox.computeruse.desktop.desktop import Desktop
+from toolbox.computeruse.windows.windows import Windows
 from toolbox.config import ServeConfig
 
 
@@ -15,7 +16,7 @@ class ComputerUse:
 
     def __init__(self, children: Children, environment: Environment, config: ServeConfig, directory: Path) -> None:
         self.desktop = Desktop(children, environment, config, directory)
-        self.services: tuple[Any, ...] = (self.desktop,)
+        self.services: tuple[Any, ...] = (self.desktop, Windows(self.desktop.xserver))
         """What endpoints can ask for."""
         self._stack = AsyncExitStack()
 
