@@ -45,12 +45,15 @@ def display_name() -> str:
 
 
 @asynccontextmanager
-async def program(*argv: str | Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(
+    *argv: str | Path, stderr: int | None = None, **environ: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a program on the desktop; it is killed at the end."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
         env={**os.environ, "DISPLAY": display_name(), **environ},
     )
     try:

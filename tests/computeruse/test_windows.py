@@ -104,7 +104,7 @@ async def test_titles_in_every_encoding(bare: Daemon, options: dict[str, str], t
 
 
 async def test_types(desktop: Daemon) -> None:
-    shown = [{"title": "main"}, {"type": "dialog"}, {"transient_for": 0}, {"type": "utility"}]
+    shown: list[dict[str, object]] = [{"title": "main"}, {"type": "dialog"}, {"transient_for": 0}, {"type": "utility"}]
     async with windows(*shown) as (_, ids):
         listed = await eventually(desktop, lambda listed: set(ids) <= set(listed))
         assert [listed[each]["type"] for each in ids] == ["normal", "dialog", "dialog", "utility"]

@@ -21,8 +21,10 @@ ALL_DESKTOPS = 0xFFFFFFFF
 _TITLE_WORDS = 1024
 """Longest title that is read, in units of 4 bytes."""
 _LIST_WORDS = 16384
-_TYPES = ("normal", "dialog", "desktop", "dock", "toolbar", "menu", "utility", "splash", "dropdown_menu", "popup_menu")
-_TYPES += ("tooltip", "notification", "combo", "dnd")
+_TYPES = (
+    *("normal", "dialog", "desktop", "dock", "toolbar", "menu", "utility", "splash", "dropdown_menu", "popup_menu"),
+    *("tooltip", "notification", "combo", "dnd"),
+)
 
 
 def windows(display: Display, only: int | None = None) -> list[WindowInfo]:
