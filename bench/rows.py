@@ -545,6 +545,27 @@ def _read_until(connection: WebSocket, end: bytes) -> bytes:
     return text
 
 
+@contextmanager
+def desktop(client: Client) -> Iterator[None]:
+    """Start the desktop, and stop it."""
+    client.json("POST", "/computeruse/start", {})
+    try:
+        yield
+    finally:
+        client.json("POST", "/computeruse/stop", {})
+
+
+def window_list(target: Target) -> Figures:
+    """The windows of the desktop as it comes, and how many they are; and the monitors."""
+    client = target.client()
+    with desktop(client):
+        return {
+            "windows": json.loads(client.call("GET", "/computeruse/display/windows"))["count"],
+            "windows_ms": median_ms(lambda: client.call("GET", "/computeruse/display/windows"), 200),
+            "displays_ms": median_ms(lambda: client.call("GET", "/computeruse/display/info"), 200),
+        }
+
+
 ROWS: tuple[Callable[[Target], Figures], ...] = (
     version,
     execute,
@@ -570,4 +591,5 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     git_reads,
     git_clone,
     completions,
+    window_list,
 )

@@ -1,12 +1,14 @@
 """The published TypeScript SDK, unmodified, in Node."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.computeruse.programs import WINDOWS
 from tests.git.http_server import PASSWORD, USERNAME, GitServer
 from tests.sdk.conftest import Server
 
@@ -25,6 +27,7 @@ BIN = Path(sys.executable).parent
         ("code_run", {}),
         ("code_run_old", {}),
         ("interpreter", {}),
+        ("windows", {"WINDOW_PROGRAM": shlex.join([sys.executable, str(WINDOWS)])}),
         ("fetch", {"RUNTIME": "deno"}),
         ("fetch", {"RUNTIME": "serverless", "VERCEL": "1"}),
     ],
@@ -38,6 +41,7 @@ BIN = Path(sys.executable).parent
         "code_run",
         "code_run_old",
         "interpreter",
+        "windows",
         "fetch-deno",
         "fetch-serverless",
     ],
