@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import socket
@@ -16,6 +17,7 @@ from toolbox.computeruse.clipboard.selections import Selections
 from toolbox.computeruse.errors import DesktopUnavailable
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Keeper:
@@ -61,6 +63,8 @@ class Keeper:
                     selections.serve()
         except (error.ConnectionClosedError, error.DisplayConnectionError, error.DisplayNameError, OSError):
             pass  # the work that meets it says so
+        except Exception:
+            log.exception("the clipboard's thread failed")
         finally:
             self._socket = None
             self.ended = True

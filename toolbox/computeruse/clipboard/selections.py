@@ -4,6 +4,7 @@ Content travels through window properties: in one piece, or (INCR) piece by piec
 taken away. While we wait for another program, we keep answering all of them.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 
 from Xlib import X, Xatom
 from Xlib.display import Display
+from Xlib.error import XError
 from Xlib.protocol import event, request
 
 from toolbox.computeruse.clipboard.errors import MAX_BYTES, ContentTooLarge, OwnerUnresponsive
@@ -113,8 +115,11 @@ class Selections:
         self._tell(asked, place if answered else X.NONE)
 
     def _answer_many(self, asked: Any, place: int) -> bool:
-        pairs = self._property(asked.requestor.id, place)
-        if pairs is None or pairs.value[0] != 32:  # noqa: PLR2004 -- bits
+        try:
+            pairs = self._property(asked.requestor.id, place)
+        except (XError, ContentTooLarge):  # it has gone, or is out of its mind
+            return False
+        if pairs is None or pairs.value is None or pairs.value[0] != 32:  # noqa: PLR2004 -- bits
             return False
         words = list(pairs.value[1])
         for at in range(0, len(words) - 1, 2):
@@ -220,9 +225,12 @@ class Selections:
         asked: list[Any] = [
             request.GetAtomName(display=self._display.display, defer=True, atom=atom) for atom in atoms if atom
         ]
+        names = []
         for reply in asked:
-            reply.reply()
-        return [reply.name for reply in asked]
+            with contextlib.suppress(XError):  # not an atom
+                reply.reply()
+                names.append(reply.name)
+        return names
 
     def _convert(self, selection: int, owner: Any, target: int) -> tuple[int, bytes] | None:
         """Return a selection as `target`: its type and bytes; None if the owner refuses, or goes away."""

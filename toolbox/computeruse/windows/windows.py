@@ -75,12 +75,17 @@ class Windows:
             raise BadRequest(f"invalid window id: {window_id}")
 
         def work(display: "Display") -> WindowInfo:
-            from toolbox.computeruse.windows.control import Control  # noqa: PLC0415 -- has Xlib
+            from Xlib.error import XError  # noqa: PLC0415 -- when first used
+
+            from toolbox.computeruse.windows.control import Control  # noqa: PLC0415
 
             window = _one(display, window_id)
             if window is None:
                 raise _not_found(window_id)
-            act(Control(display, window))
+            try:
+                act(Control(display, window))
+            except XError:  # it has gone this moment
+                raise _not_found(window_id) from None
             return window
 
         return await self._xserver.run(work)
