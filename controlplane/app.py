@@ -88,7 +88,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         tasks.start(metrics.watch_loop(), "event loop lag")
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"
         links = Links(config.public_url, listening_at, config.preview_domain)
-        services = await _enter_services(stack, directory, upstreams, keys, links, doors, sole=sole)
+        services = await _enter_services(config, stack, directory, upstreams, keys, links, doors, sole=sole)
         server = Server(build_control_plane({**services, Metrics: metrics}, pipeline), pipeline, mount=links.mount)
         await server.start()
         stack.push_async_callback(server.stop)
@@ -101,6 +101,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
 
 
 async def _enter_services(
+    config: UpConfig,
     stack: AsyncExitStack,
     directory: Path,
     upstreams: Upstreams,
@@ -113,7 +114,7 @@ async def _enter_services(
     try:
         store = await stack.enter_async_context(SqliteRepository(directory / "sandboxes.sqlite"))
         children = await stack.enter_async_context(Children(sole=sole))
-        driver = await stack.enter_async_context(ProcessDriver(directory, children))
+        driver = await stack.enter_async_context(ProcessDriver(directory, children, config.passed_on))
         sandboxes = await stack.enter_async_context(Sandboxes(store, driver, upstreams, keys))
         grants = Grants(store)
         gateway = await stack.enter_async_context(Gateway(sandboxes, upstreams, grants))
