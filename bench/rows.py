@@ -623,6 +623,17 @@ def started_desktop(client: Client) -> Iterator[None]:
         client.json("POST", "/computeruse/stop", {})
 
 
+def window_list(target: Target) -> Figures:
+    """The windows of the desktop as it comes, and how many they are; and the monitors."""
+    client = target.client()
+    with started_desktop(client):
+        return {
+            "windows": json.loads(client.call("GET", "/computeruse/display/windows"))["count"],
+            "windows_ms": median_ms(lambda: client.call("GET", "/computeruse/display/windows"), 200),
+            "displays_ms": median_ms(lambda: client.call("GET", "/computeruse/display/info"), 200),
+        }
+
+
 _SCREENSHOT = "/computeruse/screenshot"
 _JPEG = {"format": "jpeg", "quality": "80"}
 
@@ -741,4 +752,5 @@ ROWS: tuple[Callable[[Target], Figures], ...] = (
     screenshots,
     screenshot_rate,
     recording,
+    window_list,
 )

@@ -1,12 +1,14 @@
 """The published TypeScript SDK, unmodified, in Node."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.computeruse.programs import WINDOWS
 from tests.git.http_server import PASSWORD, USERNAME, GitServer
 from tests.sdk.conftest import Server
 
@@ -30,6 +32,7 @@ BIN = Path(sys.executable).parent
         ("input", {}),
         ("screenshots", {}),
         ("recordings", {}),
+        ("windows", {"WINDOW_PROGRAM": shlex.join([sys.executable, str(WINDOWS)])}),
         ("fetch", {"RUNTIME": "deno"}),
         ("fetch", {"RUNTIME": "serverless", "VERCEL": "1"}),
     ],
@@ -48,6 +51,7 @@ BIN = Path(sys.executable).parent
         "input",
         "screenshots",
         "recordings",
+        "windows",
         "fetch-deno",
         "fetch-serverless",
     ],

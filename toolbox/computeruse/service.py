@@ -7,9 +7,11 @@ from typing import Any, Self
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
 from toolbox.computeruse.a11y.accessibility import Accessibility
+from toolbox.computeruse.clipboard.clipboard import Clipboard
 from toolbox.computeruse.desktop.desktop import Desktop
 from toolbox.computeruse.input.input import Input
 from toolbox.computeruse.screen.screen import Screen
+from toolbox.computeruse.windows.windows import Windows
 from toolbox.config import ServeConfig
 
 
@@ -22,12 +24,22 @@ class ComputerUse:
         self.input = Input(self.desktop)
         self.accessibility = Accessibility(self._session_bus, self.desktop.xserver)
         self.desktop.before_stop(self.accessibility.disconnect)
-        self.services: tuple[Any, ...] = (self.desktop, self.screen, self.input, self.accessibility)
+        self.clipboard = Clipboard(lambda: self.desktop.display, self.desktop.xserver)
+        self.desktop.before_stop(self.clipboard.close)
+        self.services: tuple[Any, ...] = (
+            self.desktop,
+            self.screen,
+            self.input,
+            Windows(self.desktop.xserver),
+            self.clipboard,
+            self.accessibility,
+        )
         """What endpoints can ask for."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.screen)  # left after the desktop, as it asks for
+        await self._stack.enter_async_context(self.clipboard)
         await self._stack.enter_async_context(self.desktop)
         await self._stack.enter_async_context(self.accessibility)
         await self._stack.enter_async_context(self.input)

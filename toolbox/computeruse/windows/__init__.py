@@ -1,1 +1,1 @@
-"""Displays, windows and the clipboard."""
+"""Displays and windows."""
