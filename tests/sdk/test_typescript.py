@@ -52,6 +52,7 @@ BIN = Path(sys.executable).parent
         "screenshots",
         "recordings",
         "windows",
+        "desktop",
         "fetch-deno",
         "fetch-serverless",
     ],
