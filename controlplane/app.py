@@ -149,7 +149,7 @@ async def _enter_services(
 def _driver(config: UpConfig, directory: Path, children: Children) -> Driver:
     """Return the driver of that name. Raises `ConfigError`."""
     if config.driver == ProcessDriver.name:
-        return ProcessDriver(directory, children)
+        return ProcessDriver(directory, children, config.passed_on)
     try:
         from controlplane.drivers.docker.driver import DockerDriver  # noqa: PLC0415 -- an optional extra
     except ModuleNotFoundError as error:

@@ -1,11 +1,12 @@
 """Options: where they come from, and what is refused."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from toolbox.config import ConfigError, ServeConfig, default_state_dir, split_entrypoint
+from toolbox.config import CommonConfig, ConfigError, ServeConfig, UpConfig, default_state_dir, split_entrypoint
 from toolbox.state import StateDir
 
 
@@ -71,6 +72,34 @@ def test_lists_and_numbers(tmp_path: Path) -> None:
     config = load(tmp_path, TOOLBOX_ALLOW_ORIGINS="https://a, https://b,", TOOLBOX_OUTPUT_LIMIT_MB="3")
     assert config.allow_origins == ("https://a", "https://b")
     assert config.output_limit == 3 * 1024 * 1024
+
+
+def test_what_up_passes_on_to_its_sandboxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {
+        "HOME": "/home/x",
+        "TOOLBOX_SHELL": "bin/sh",
+        "TOOLBOX_KERNEL_PYTHON": "~/py",
+        "TOOLBOX_SPARE_KERNELS": "",
+    }
+    kept = {"TOOLBOX_LSP_GO": "gopls -v", "TOOLBOX_MAX_CONTEXTS": "3", "TOOLBOX_OUTPUT_LIMIT_MB": "4"}
+    home = Path("~").expanduser()
+    assert UpConfig.load({}, {**environ, **kept}).passed_on == {
+        **kept,
+        "TOOLBOX_SHELL": f"{tmp_path}/bin/sh",
+        "TOOLBOX_KERNEL_PYTHON": f"{home}/py",
+    }
+    for name, value in {"TOOLBOX_MAX_CONTEXTS": "many", "TOOLBOX_LSP_GO": "'"}.items():
+        with pytest.raises(ConfigError):
+            UpConfig.load({}, {**environ, name: value})
+
+
+def test_nothing_that_is_secret_or_of_one_sandbox_is_passed_on() -> None:
+    passed_on = {each.name for each in fields(ServeConfig) if each.metadata.get("passed_on")}
+    kept_back = {each.name for each in fields(CommonConfig)} | {each.name for each in fields(UpConfig)}
+    kept_back |= {each.name for each in fields(ServeConfig) if each.metadata.get("secret")}
+    kept_back |= {"auth", "sandbox_id", "socket", "ssh_authorized_keys", "user", "work_dir"}
+    assert passed_on & kept_back == set()
 
 
 def test_the_state_directory_is_private_and_its_layout_is_checked(tmp_path: Path) -> None:

@@ -23,9 +23,17 @@ class ConfigError(Exception):
     """An option that cannot be used, said in one line."""
 
 
-def option(text: str, default: Any = MISSING, *, legacy: str | None = None, secret: bool = False) -> Any:
-    """Declare an option: its help text, default, and the reference daemon's variable of the same meaning."""
-    metadata = {"help": text, "legacy": legacy, "secret": secret}
+_LANGUAGE_SERVER = "TOOLBOX_LSP_"
+
+
+def option(
+    text: str, default: Any = MISSING, *, legacy: str | None = None, secret: bool = False, passed_on: bool = False
+) -> Any:
+    """Declare an option: its help text, default, and the reference daemon's variable of the same meaning.
+
+    `passed_on`: set for `up`, its variable holds for every sandbox. Not for what is secret or of one sandbox alone.
+    """
+    metadata = {"help": text, "legacy": legacy, "secret": secret, "passed_on": passed_on}
     return field(default=default, metadata=metadata)
 
 
@@ -103,15 +111,28 @@ class ServeConfig(CommonConfig):
     signing_key: str | None = option("key that signed file URLs are verified with", None, secret=True)
     user: str | None = option("user that children and file operations act as (needs root)", None)
     env_file: Path | None = option("JSON object of variables for what the daemon starts, over its own", None)
-    shell: Path | None = option("shell that runs commands; without it the best of /etc/shells", None)
+    shell: Path | None = option("shell that runs commands; without it the best of /etc/shells", None, passed_on=True)
     kernel_python: Path | None = option(
-        "Python that kernels and code-run use; without it python3 on the PATH, or else the daemon's own", None
+        "Python that kernels and code-run use; without it python3 on the PATH, or else the daemon's own",
+        None,
+        passed_on=True,
     )
-    spare_kernels: int = option("kernels kept ready for new contexts once one was used", 1)
-    max_contexts: int = option("contexts of the code interpreter beside the default one", 32)
-    output_limit_mb: int = option("output kept of one command, in MiB", 128)
-    session_log_limit_mb: int = option("output kept of one session command, in MiB; the oldest goes first", 64)
-    total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024)
+    spare_kernels: int = option("kernels kept ready for new contexts once one was used", 1, passed_on=True)
+    max_contexts: int = option("contexts of the code interpreter beside the default one", 32, passed_on=True)
+    desktop: str = option("what runs on the desktop: xfce4, openbox (lighter) or none", "xfce4", passed_on=True)
+    resolution: str = option("size of the desktop, WIDTHxHEIGHT", "1024x768", legacy="VNC_RESOLUTION", passed_on=True)
+    display: str = option("X display of the desktop, :NUMBER; without it any free one", "")
+    vnc_port: int = option("port for VNC on loopback (0 or taken: any free one)", 5901, legacy="VNC_PORT")
+    novnc_port: int = option("port for noVNC's page on loopback (0 or taken: any free one)", 6080, legacy="NO_VNC_PORT")
+    recordings_dir: Path = option("where recordings of the desktop are kept", None, legacy="DAYTONA_RECORDINGS_DIR")
+    max_recordings: int = option("recordings of the desktop under way at once", 4, passed_on=True)
+    recording_limit_minutes: int = option("minutes after which a recording ends by itself", 240, passed_on=True)
+    recordings_limit_mb: int = option("size of all recordings together, in MiB", 10 * 1024, passed_on=True)
+    output_limit_mb: int = option("output kept of one command, in MiB", 128, passed_on=True)
+    session_log_limit_mb: int = option(
+        "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True
+    )
+    total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024, passed_on=True)
     ssh_port: int | None = option("port for SSH (0: any free one); without it SSH has no port", None)
     ssh_authorized_keys: Path | None = option("file of keys that SSH lets in; the token works as a password", None)
     entrypoint: tuple[str, ...] = ()
@@ -161,6 +182,9 @@ class ServeConfig(CommonConfig):
             raise ConfigError(f"socket-mode: not usable: {config.socket_mode!r}")
         if config.user is not None:
             _check_user(config.user)
+        _check_desktop(config)
+        if config.recordings_dir is None:
+            config = replace(config, recordings_dir=_recordings_dir(config, environ))
         variables = _variables(config.env_file) if config.env_file is not None else {}
         return replace(config, language_servers=_language_servers(environ), variables=variables)
 
@@ -180,6 +204,14 @@ class UpConfig(CommonConfig):
         "domain whose subdomains all lead to this server, for previews; *.localhost always does", None
     )
     ssh_port: int | None = option("port for SSH to all sandboxes (0: any free one); without it SSH is off", None)
+    passed_on: Mapping[str, str] = field(default_factory=dict)
+    """Variables for the daemon of each sandbox: options of `serve` that our own environment sets."""
+
+    @classmethod
+    def load(cls, arguments: Mapping[str, str | None], environ: Mapping[str, str]) -> Self:
+        """As `CommonConfig.load`; what is passed on is checked too."""
+        config = super(UpConfig, cls).load(arguments, environ)
+        return replace(config, passed_on=_passed_on(environ))
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
@@ -234,10 +266,22 @@ def _natural(text: str) -> int:
     return number
 
 
+def _passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of options that hold for every sandbox; paths as seen from here. Raises `ConfigError`."""
+    _language_servers(environ)
+    found = {name: command for name, command in environ.items() if name.startswith(_LANGUAGE_SERVER)}
+    hints = get_type_hints(ServeConfig)
+    for each in fields(ServeConfig):
+        text = environ.get(_variable(each))
+        if text and each.metadata.get("passed_on"):
+            found[_variable(each)] = str(_parse(text, hints[each.name], each.name))
+    return found
+
+
 def _language_servers(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     commands = {}
     for name, command in environ.items():
-        language = name.removeprefix("TOOLBOX_LSP_")
+        language = name.removeprefix(_LANGUAGE_SERVER)
         if language == name or not language or not command:
             continue
         try:
@@ -269,6 +313,15 @@ def _variables(path: Path) -> dict[str, str]:
     return found
 
 
+def _check_desktop(config: ServeConfig) -> None:
+    if config.desktop not in ("xfce4", "openbox", "none"):
+        raise ConfigError(f"desktop: xfce4, openbox or none, not {config.desktop!r}")
+    if re.fullmatch(r"[1-9]\d{1,4}x[1-9]\d{1,4}(x\d{1,2})?", config.resolution) is None:
+        raise ConfigError(f"resolution: not usable: {config.resolution!r}")
+    if config.display and re.fullmatch(r":\d{1,5}", config.display) is None:
+        raise ConfigError(f"display: not usable: {config.display!r}")
+
+
 def _check_user(name: str) -> None:
     try:
         entry = pwd.getpwnam(name)
@@ -278,6 +331,14 @@ def _check_user(name: str) -> None:
         raise ConfigError("the workload user must not be root")
     if os.getuid() != 0:
         raise ConfigError("acting as another user needs root")
+
+
+def _recordings_dir(config: ServeConfig, environ: Mapping[str, str]) -> Path:
+    """Return where the reference keeps recordings, in the home of whom they belong to; else the state directory."""
+    if config.user is not None:
+        return Path(pwd.getpwnam(config.user).pw_dir) / ".daytona/recordings"
+    home = Path(environ.get("HOME") or "/")
+    return home / ".daytona/recordings" if os.access(home, os.W_OK) else config.state_dir / "recordings"
 
 
 def is_local_host(name: str | None) -> bool:
