@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import msgspec
@@ -30,6 +31,8 @@ _INTERVALS = {
 """Word in the URL -> field, least value."""
 _ALIVE = frozenset(State) - {State.STOPPED, State.STOPPING, State.ARCHIVED, State.ERROR, State.DESTROYING}
 """States in which a daemon may run that a new control plane takes over."""
+Claim = Callable[[Record], Awaitable[Record | None]]
+"""Returns a running sandbox that has become the one specified, or None."""
 
 
 def launch_of(record: Record) -> Launch:
@@ -71,6 +74,11 @@ class Sandboxes:
         self._archive = archive
         self._upstreams = upstreams
         self._keys = keys
+        self._claim: Claim | None = None
+
+    def offer(self, claim: Claim | None) -> None:
+        """From now on let `claim` serve what is created, where it has something that fits."""
+        self._claim = claim
 
     async def __aenter__(self) -> Self:
         self.driver.watch(self._died)
@@ -92,7 +100,8 @@ class Sandboxes:
         resources = self.driver.check(wanted)
         snapshot = await self._snapshots.usable(wanted.snapshot)
         record = await self.specify(wanted, resources, snapshot)
-        return await self.make(record)
+        claimed = await self._claim(record) if self._claim is not None else None
+        return claimed or await self.make(record)
 
     async def specify(self, wanted: CreateSandbox, resources: Resources, snapshot: Snapshot) -> Record:
         """Return the record of a sandbox about to be made from a snapshot. Raises `BadRequest`, `NotFound`."""
@@ -302,7 +311,9 @@ class Sandboxes:
         )
 
     async def _open(self, record: Record, access: Access) -> None:
-        await self._upstreams.open(record.id, access, signing_key=self._signing_key(record))
+        await self._upstreams.open(
+            record.id, access, organization=record.organization_id, signing_key=self._signing_key(record)
+        )
 
     async def _destroy(self, record: Record) -> Record:
         destroying = record if record.state is State.DESTROYING else await self.steps.move(record, State.DESTROYING)

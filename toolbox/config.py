@@ -159,6 +159,11 @@ class UpConfig(CommonConfig):
         "domain whose subdomains all lead to this server, for previews; *.localhost always does", None
     )
     ssh_port: int | None = option("port for SSH to all sandboxes (0: any free one); without it SSH is off", None)
+    jwks_url: str | None = option("URL of the identity provider's keys: JWTs signed with them are accepted", None)
+    jwks_file: Path | None = option("as jwks-url, from a file", None)
+    jwt_audience: str | None = option("audience that a JWT must be for", None)
+    jwt_issuer: str | None = option("issuer that a JWT must be from", None)
+    rate_limit: int | None = option("calls of the API that one key may make in a minute; without it any number", None)
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
