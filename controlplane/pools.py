@@ -56,10 +56,11 @@ class _Members:
 
     def discard(self, sandbox_id: str) -> bool:
         """Forget a sandbox; tell whether it was here."""
-        kept = [record for record in self.ready if record.id != sandbox_id]
-        found = len(kept) < len(self.ready)
-        self.ready = deque(kept)
-        return found
+        for record in self.ready:
+            if record.id == sandbox_id:
+                self.ready.remove(record)
+                return True
+        return False
 
 
 class Pools:
@@ -258,7 +259,8 @@ class Pools:
             await self._remove(stale.id)
         while len(members.ready) < pool.size and self._pools.get(pool.id) is pool:
             wanted = await self._wanted(pool.snapshot, pool.target)
-            members.ready.append(await self._sandboxes.make(msgspec.structs.replace(wanted, warm_pool_id=pool.id)))
+            made = await self._sandboxes.make(msgspec.structs.replace(wanted, warm_pool_id=pool.id))
+            members.ready.append(made)
 
     async def _remove(self, sandbox_id: str) -> None:
         try:

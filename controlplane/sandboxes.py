@@ -8,6 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from controlplane.archive import Archive
+from controlplane.callers import act_as
 from controlplane.drivers.base import Ability, Access, Driver, Launch, Network, Resources
 from controlplane.keys import SandboxKeys
 from controlplane.listing import Filter, Listing
@@ -326,6 +327,8 @@ class Sandboxes:
         self.steps.tasks.start(self._record_death(sandbox_id, reason), f"death of {sandbox_id}")
 
     async def _record_death(self, sandbox_id: str, reason: str) -> None:
+        act_as(None)  # whoever started it did not do this
+
         async def step(record: Record) -> Record:
             if record.state is not State.STARTED or self.driver.is_running(sandbox_id):
                 return record
