@@ -158,7 +158,6 @@ class Pools:
         members = self._members[pool.id]
         while members.ready and _alike(members.ready[0], wanted):
             member = members.ready.popleft()
-            self._kicks[pool.id].set()
             try:
                 claimed = await self._steps.hold(member.id, partial(self._take, member, wanted), "claim")
             except Conflict:
@@ -166,6 +165,9 @@ class Pools:
                 raise
             except NotFound:
                 continue
+            finally:
+                if member not in members.ready:
+                    self._kicks[pool.id].set()
             if claimed.warm_pool_id is None:
                 return claimed
         return None

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import pwd
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, get_args, get_type_hints
@@ -166,10 +166,24 @@ class UpConfig(CommonConfig):
     rate_limit: int | None = option("calls of the API that one key may make in a minute; without it any number", None)
 
 
-def add_arguments(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
-    """Add a flag for each option of `config`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig(CommonConfig):
+    """Options of the commands that talk to a running `toolboxd up`."""
+
+    api_url: str | None = option(
+        "URL of the API; without it that of the state directory", None, legacy="DAYTONA_API_URL"
+    )
+    api_key: str | None = option(
+        "key of the API; without it that of the state directory", None, legacy="DAYTONA_API_KEY", secret=True
+    )
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, config: type[CommonConfig], *, only: Collection[str] | None = None
+) -> None:
+    """Add a flag for each option of `config`, or for `only` those."""
     for each in fields(config):
-        if "help" in each.metadata:
+        if "help" in each.metadata and (only is None or each.name in only):
             flag = "--" + each.name.replace("_", "-")
             parser.add_argument(flag, dest=each.name, default=None, help=f"{each.metadata['help']} ({_variable(each)})")
 

@@ -104,8 +104,9 @@ async def test_keys_survive_a_restart_and_expire(tmp_path: Path) -> None:
 
 async def test_a_key_does_what_it_is_good_for(plane: Plane) -> None:
     sandbox = await plane.create(name="box")
-    looking, writing = await new_key(plane, "local", "read:volumes"), await new_key(
-        plane, "local", "write:sandboxes", "read:audit_logs", name="writer"
+    looking, writing = (
+        await new_key(plane, "local", "read:volumes"),
+        await new_key(plane, "local", "write:sandboxes", "read:audit_logs", name="writer"),
     )
     await plane.call("GET", "/sandbox/box", headers=bearing(looking))
     answer = await plane.call("POST", "/sandbox/box/stop", 403, headers=bearing(looking))
@@ -291,7 +292,9 @@ async def test_configuration_is_what_the_published_client_reads(plane: Plane) ->
     assert found is not None
     assert found.default_snapshot == "default"
     assert found.proxy_toolbox_url == f"{plane.origin}/toolbox"
-    assert found.proxy_template_url == f"http://{{{{PORT}}}}-{{{{sandboxId}}}}.localhost:{plane.origin.rpartition(':')[2]}"
+    assert (
+        found.proxy_template_url == f"http://{{{{PORT}}}}-{{{{sandboxId}}}}.localhost:{plane.origin.rpartition(':')[2]}"
+    )
     assert found.ssh_gateway_port is None
 
 

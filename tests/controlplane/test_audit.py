@@ -1,13 +1,12 @@
 """The audit log: what is written, for whom, and what never is."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import os
-import pytest
 from daytona_api_client.models import PaginatedAuditLogs
 
 from tests.controlplane.conftest import Plane, plane_on
@@ -58,7 +57,8 @@ async def test_pages_and_filters(plane: Plane) -> None:
     assert PaginatedAuditLogs.from_dict(page) is not None
     rest = await plane.call("GET", url, params={"limit": 4, "nextToken": page["nextToken"]})
     assert await plane.call("GET", url, params={"limit": 4, "page": 2}) == {**rest, "page": 2}
-    assert [each["targetId"] for each in page["items"] + rest["items"]] == ["none-0", *(f"none-{n}" for n in (4, 3, 2, 1, 0))]
+    targets = [each["targetId"] for each in page["items"] + rest["items"]]
+    assert targets == ["none-0", *(f"none-{number}" for number in (4, 3, 2, 1, 0))]
     assert [each["action"] for each in await entries(plane, targetId="none-0")] == ["stopSandbox", "deleteSandbox"]
     assert len(await entries(plane, **{"action[eq]": "deleteSandbox"})) == 1
     assert await entries(plane, statusCode="200") == []
