@@ -105,12 +105,10 @@ class Console:
             sandboxes = [each["name"] for each in await self._all() if each["state"] == "started"]
         elif not sandboxes:
             raise ConfigError("stop: name a sandbox, or --all")
-        code = 0
+        code, query = 0, {"force": str(force).lower()}
         for sandbox in sandboxes:
             try:
-                await self._call(
-                    "POST", f"/sandbox/{quote(sandbox, safe='')}/stop", params={"force": str(force).lower()}
-                )
+                await self._call("POST", f"/sandbox/{quote(sandbox, safe='')}/stop", params=query)
                 self._print(sandbox)
             except _Refused as error:
                 print(f"toolboxd: {error}", file=sys.stderr)  # noqa: T201 -- a command line talks

@@ -185,7 +185,7 @@ async def test_jwts(tmp_path: Path) -> None:
         assert (entry["actorId"], entry["actorEmail"]) == ("alice", "alice@example.org")
         alone = await plane.call("POST", "/sandbox", json={}, headers=bearing(token()))
         assert alone["organizationId"] == "alice"
-        unsigned = jwt.encode({"sub": "alice", "exp": time.time() + 60}, None, algorithm="none", headers={"kid": "one"})
+        unsigned = jwt.encode({"sub": "alice", "exp": time.time() + 60}, "", algorithm="none", headers={"kid": "one"})
         by_public_key = jwt.encode(
             {"sub": "alice", "exp": time.time() + 60, "aud": "sandboxes"}, "x" * 32, headers={"kid": "one"}
         )
@@ -284,7 +284,7 @@ def test_windows_begin_anew() -> None:
 
 
 async def test_configuration_is_what_the_published_client_reads(plane: Plane) -> None:
-    from daytona_api_client.models import DaytonaConfiguration
+    from daytona_api_client.models.daytona_configuration import DaytonaConfiguration
 
     async with aiohttp.ClientSession() as stranger, stranger.get(plane.api_url + "/config") as response:
         text = await response.text()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daytona_api_client.models import PaginatedAuditLogs
+from daytona_api_client.models.paginated_audit_logs import PaginatedAuditLogs
 
 from tests.controlplane.conftest import Plane, plane_on
 

@@ -17,13 +17,13 @@ async def plane(tmp_path: Path, environ: None) -> AsyncIterator[Plane]:
         yield found
 
 
-async def toolboxd(state_dir: Path, *argv: str, expect: int = 0, **env: str) -> tuple[str, str]:
+async def toolboxd(state_dir: Path, *argv: str, expect: int = 0, env: dict[str, str] | None = None) -> tuple[str, str]:
     """Run a command and return what it prints on stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "toolbox", *argv),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "TOOLBOX_STATE_DIR": str(state_dir), **env},
+        env={**os.environ, "TOOLBOX_STATE_DIR": str(state_dir), **(env or {})},
     )
     out, errors = await process.communicate()
     assert process.returncode == expect, errors.decode()
@@ -72,8 +72,8 @@ async def test_gc_removes_what_no_record_owns(plane: Plane) -> None:
 async def test_where_it_is_comes_from_variables_too(plane: Plane, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     named = {"DAYTONA_API_URL": plane.api_url, "DAYTONA_API_KEY": plane.api_key}
-    assert (await toolboxd(elsewhere, "ps", "-q", **named))[0] == ""
-    assert "valid token" in (await toolboxd(elsewhere, "ps", expect=1, **{**named, "DAYTONA_API_KEY": "wrong"}))[1]
+    assert (await toolboxd(elsewhere, "ps", "-q", env=named))[0] == ""
+    assert "valid token" in (await toolboxd(elsewhere, "ps", expect=1, env={**named, "DAYTONA_API_KEY": "wrong"}))[1]
     assert "DAYTONA_API_URL" in (await toolboxd(elsewhere, "ps", expect=2))[1]
     named["DAYTONA_API_URL"] = "http://127.0.0.1:1/api"
-    assert "nobody answers" in (await toolboxd(elsewhere, "ps", expect=2, **named))[1]
+    assert "nobody answers" in (await toolboxd(elsewhere, "ps", expect=2, env=named))[1]

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import socketio
 from daytona import AsyncDaytona, DaytonaConfig
-from daytona_api_client.models import Sandbox
+from daytona_api_client.models.sandbox import Sandbox
 
 from controlplane import events
 from tests.controlplane.conftest import Plane, plane_on
@@ -177,7 +177,7 @@ async def test_sdk_objects_follow(plane: Plane) -> None:
     async with AsyncDaytona(DaytonaConfig(api_key=plane.api_key, api_url=plane.api_url)) as daytona:
         sandbox = await daytona.create()
         async with asyncio.timeout(30):
-            while not daytona._event_dispatcher.is_connected:  # type: ignore[union-attr]
+            while not daytona._event_dispatcher.is_connected:
                 await asyncio.sleep(0.01)
         await plane.call("POST", f"/sandbox/{sandbox.id}/stop")
         async with asyncio.timeout(30):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daytona_api_client.models import WarmPool
+from daytona_api_client.models.warm_pool import WarmPool
 
 from tests.controlplane.conftest import Plane, plane_on
 
@@ -32,6 +32,13 @@ async def make(plane: Plane, size: int) -> dict[str, Any]:
 def waiting(plane: Plane) -> set[str]:
     """Return the ids of all sandboxes that have a directory."""
     return set(os.listdir(plane.state_dir / "controlplane/sandboxes"))
+
+
+async def emptied(plane: Plane) -> None:
+    """Wait until nothing is left of any sandbox."""
+    async with asyncio.timeout(30):
+        while waiting(plane):
+            await asyncio.sleep(0.01)
 
 
 async def test_create_is_served_from_a_pool(plane: Plane) -> None:
@@ -88,14 +95,12 @@ async def test_one_pool_for_each_snapshot(plane: Plane) -> None:
     await sized(plane, 2)
     await plane.call("PATCH", f"/warm-pools/{pool['id']}", json={"pool": 0})
     await sized(plane, 0)
-    assert waiting(plane) == set()
+    await emptied(plane)
     await plane.call("PATCH", f"/warm-pools/{pool['id']}", json={"pool": 1})
     await sized(plane, 1)
     await plane.call("DELETE", f"/warm-pools/{pool['id']}", 204)
     await plane.call("DELETE", f"/warm-pools/{pool['id']}", 404)
-    async with asyncio.timeout(30):
-        while waiting(plane):
-            await asyncio.sleep(0.01)
+    await emptied(plane)
     assert await plane.call("GET", "/warm-pools") == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daytona_api_client.models import MetricsResponse
+from daytona_api_client.models.metrics_response import MetricsResponse
 
 from controlplane import telemetry
 from controlplane.history import History, Sample

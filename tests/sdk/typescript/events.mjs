@@ -23,7 +23,7 @@ await main({
   // The state changes by what is told: nothing here asks for it.
   async follow() {
     const other = await new Daytona().get(sandbox.id)
-    await until(() => daytona.eventDispatcher?.isConnected ?? true)
+    await until(() => daytona.eventDispatcher.isConnected)
     await other.stop()
     await until(() => sandbox.state === 'stopped')
     await other.start()
