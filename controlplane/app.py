@@ -23,7 +23,7 @@ from controlplane.events import Events
 from controlplane.gateway import Gateway
 from controlplane.grants import Grants
 from controlplane.history import History
-from controlplane.keys import SandboxKeys, machine_key, store_secret
+from controlplane.keys import ADDRESS_FILE, KEY_FILE, SandboxKeys, machine_key, store_secret
 from controlplane.leftovers import Leftovers
 from controlplane.lifetimes import Lifetimes
 from controlplane.limits import RateLimit
@@ -63,8 +63,6 @@ NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
     "code in one sandbox can reach the files of this user. Run code you do not trust in containers."
 )
-ADDRESS_FILE = "address"
-"""Name of the file in the state directory that says where the API is."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 
@@ -102,7 +100,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         stack.enter_context(_only_one(directory / "lock"))
         key = config.resolve_token()
         if key is None:
-            key = await asyncio.to_thread(machine_key, directory / "api-key")
+            key = await asyncio.to_thread(machine_key, directory / KEY_FILE)
         keys = SandboxKeys(await asyncio.to_thread(machine_key, directory / "sandbox-secret"))
         upstreams = await stack.enter_async_context(Upstreams())
         store = await _open_store(stack, directory)

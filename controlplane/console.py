@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from controlplane.keys import ADDRESS_FILE, KEY_FILE
 from toolbox.config import ClientConfig, ConfigError
 
 FAILED = 1
@@ -57,8 +58,8 @@ def _where(config: ClientConfig) -> tuple[str, str]:
                 f"no `toolboxd up` is known in {config.state_dir}: name it by DAYTONA_API_URL and DAYTONA_API_KEY"
             ) from None
 
-    url = config.api_url or kept("address")
-    return url.rstrip("/"), config.api_key or config.resolve_token() or kept("api-key")
+    url = config.api_url or kept(ADDRESS_FILE)
+    return url.rstrip("/"), config.api_key or config.resolve_token() or kept(KEY_FILE)
 
 
 class Console:

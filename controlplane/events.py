@@ -1,6 +1,7 @@
 """Events over Socket.IO: every new sandbox and change of state, told to the clients of its organisation."""
 
 import asyncio
+import contextlib
 import importlib
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -25,6 +26,7 @@ LOGIN_SECONDS = 10.0
 """How long a connection may be open without a token."""
 RECHECK_SECONDS = 30.0
 """How often the tokens of open connections are looked at again: they expire and are revoked."""
+CLOSE_SECONDS = 1.0
 MAX_WAITING = 1000
 """Events that wait for a slow client; one more and it is cut off. It finds out by asking, as it does anyway."""
 MAX_MESSAGE = 64 * 1024
@@ -74,10 +76,16 @@ class Events:
         """End every connection (an `on_shutdown` signal)."""
         if self._server is None:
             return
-        await asyncio.gather(*map(self._server.disconnect, list(self._clients)), return_exceptions=True)
+        await asyncio.gather(*(self._end(sid, client) for sid, client in list(self._clients.items())))
         await self._server.shutdown()
-        for client in list(self._clients.values()):
-            _cut(client.request)
+
+    async def _end(self, sid: str, client: _Client) -> None:
+        """Close a connection; the library would wait for ever for a client that reads nothing."""
+        assert self._server is not None  # noqa: S101 -- there are clients only then
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._server.disconnect(sid)
+        _cut(client.request)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection until its end."""
@@ -174,9 +182,7 @@ class Events:
             try:
                 await self._accounts.identify([client.token], client.wanted_organization)
             except ToolboxError:
-                if self._server is not None:
-                    await self._server.disconnect(sid)
-                _cut(client.request)
+                await self._end(sid, client)
 
 
 _LOGIN: web.RequestKey["asyncio.Task[None]"] = web.RequestKey("login", asyncio.Task)

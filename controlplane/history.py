@@ -52,11 +52,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Only entries with a lower number."""
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sandbox used at one time; sizes in bytes."""
+class Usage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a sandbox uses, as its daemon says; sizes in bytes."""
 
-    sandbox_id: str
-    at: str
     cpu_count: int
     cpu_used_pct: float
     mem_total: int
@@ -64,6 +62,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     mem_cache: int
     disk_total: int
     disk_used: int
+
+
+class Sample(Usage, frozen=True, kw_only=True, rename="camel"):
+    """What a sandbox used at one time."""
+
+    sandbox_id: str
+    at: str
 
 
 class Statements(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import uuid
 from collections import deque
 from functools import partial
@@ -239,9 +240,9 @@ class Pools:
                 await self._fit(pool, members)
                 members.error, members.retry_seconds = None, _FIRST_RETRY_SECONDS
                 await kick.wait()
-            except ToolboxError as error:
-                members.error = error.message
-                log.warning("warm pool", extra={"fields": {"pool": pool.name, "reason": error.message}})
+            except (ToolboxError, OSError, sqlite3.Error) as error:
+                members.error = str(error)
+                log.warning("warm pool", extra={"fields": {"pool": pool.name, "reason": members.error}})
                 await _first_of(kick, members.retry_seconds)
                 members.retry_seconds = min(members.retry_seconds * 2, _LAST_RETRY_SECONDS)
         while members.ready:

@@ -1,7 +1,6 @@
 """The sandboxes API: keys, audit log, configuration, leftovers, and the connection for events."""
 
 import math
-from typing import Annotated
 
 import msgspec
 from aiohttp import web
@@ -45,7 +44,6 @@ _FILTERS = {
     "targetId": "target_id",
     "statusCode": "status_code",
 }
-Page = Annotated[int, msgspec.Meta(ge=1)]
 
 
 @routes.post("/api/api-keys", "createApiKey", status=201)

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from controlplane.audit import KEEP_DAYS
-from controlplane.history import History, Sample
+from controlplane.history import History, Sample, Usage
 from controlplane.sandboxes import Sandboxes
 from controlplane.upstreams import Upstreams
 from toolbox.errors import ToolboxError
@@ -34,19 +35,6 @@ METRICS = {
 """What clients call a metric -> field of a sample."""
 
 
-class _SystemMetrics(msgspec.Struct, rename="camel"):
-    """The daemon's answer, as far as it is kept."""
-
-    cpu_count: int
-    cpu_used_pct: float
-    mem_total: int
-    mem_used: int
-    mem_cache: int
-    disk_total: int
-    disk_used: int
-    timestamp: str
-
-
 class Telemetry:
     """Samples the sandboxes that run, and returns series of what was seen."""
 
@@ -60,16 +48,23 @@ class Telemetry:
         """Sample again and again, for ever."""
         rounds = 0
         while True:
-            if rounds % _CUT_EVERY == 0:
-                now = datetime.now(UTC)
-                await self._history.cut(
-                    entries_before=_text(now - timedelta(days=KEEP_DAYS)),
-                    samples_before=_text(now - timedelta(hours=KEEP_HOURS)),
-                )
+            try:
+                if rounds % _CUT_EVERY == 0:
+                    await self._cut()
+                await asyncio.sleep(SAMPLE_SECONDS)
+                found = await asyncio.gather(*map(self._sample, self._upstreams.ids()))
+                await self._history.add_samples([each for each in found if each is not None])
+            except sqlite3.Error as error:  # a full disk may have room again
+                log.warning("metrics cannot be kept", extra={"fields": {"why": str(error)}})
+                await asyncio.sleep(SAMPLE_SECONDS)
             rounds += 1
-            await asyncio.sleep(SAMPLE_SECONDS)
-            found = await asyncio.gather(*map(self._sample, self._upstreams.ids()))
-            await self._history.add_samples([each for each in found if each is not None])
+
+    async def _cut(self) -> None:
+        now = datetime.now(UTC)
+        await self._history.cut(
+            entries_before=_text(now - timedelta(days=KEEP_DAYS)),
+            samples_before=_text(now - timedelta(hours=KEEP_HOURS)),
+        )
 
     async def series(
         self, id_or_name: str, since: datetime, until: datetime, names: Collection[str]
@@ -99,12 +94,11 @@ class Telemetry:
             if upstream is None:
                 return None
             try:
-                seen = msgspec.json.decode(await upstream.system_metrics(), type=_SystemMetrics)
+                seen = msgspec.json.decode(await upstream.system_metrics(), type=Usage)
             except (ToolboxError, msgspec.MsgspecError) as error:
                 log.debug("no metrics", extra={"fields": {"sandbox": sandbox_id, "why": str(error)}})
                 return None
-        values = {name: getattr(seen, name) for name in _SystemMetrics.__struct_fields__ if name != "timestamp"}
-        return Sample(sandbox_id=sandbox_id, at=_text(datetime.now(UTC)), **values)
+        return Sample(sandbox_id=sandbox_id, at=_text(datetime.now(UTC)), **msgspec.structs.asdict(seen))
 
 
 def _text(moment: datetime) -> str:
