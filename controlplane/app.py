@@ -13,27 +13,39 @@ from typing import Any
 
 from aiohttp import web
 
+from controlplane.accounts import Accounts
 from controlplane.archive import Archive
+from controlplane.audit import Audit
 from controlplane.copies import Copies
-from controlplane.doors import Doors
+from controlplane.doors import Doors, tell_limits
 from controlplane.drivers.base import Driver
 from controlplane.drivers.process import ProcessDriver
+from controlplane.events import Events
 from controlplane.gateway import Gateway
 from controlplane.grants import Grants
-from controlplane.keys import SandboxKeys, machine_key
+from controlplane.history import History
+from controlplane.keys import ADDRESS_FILE, KEY_FILE, SandboxKeys, machine_key, store_secret
+from controlplane.leftovers import Leftovers
 from controlplane.lifetimes import Lifetimes
+from controlplane.limits import RateLimit
 from controlplane.links import Links
+from controlplane.pools import Pools
 from controlplane.previews import Previews, finish_preview
 from controlplane.proxy import Proxy
 from controlplane.routes import routes
 from controlplane.routes_access import routes as access_routes
+from controlplane.routes_accounts import routes as account_routes
 from controlplane.routes_copies import routes as copy_routes
+from controlplane.routes_pools import routes as pool_routes
 from controlplane.sandboxes import Sandboxes
 from controlplane.snapshots import Snapshots
 from controlplane.steps import Steps
 from controlplane.store import SqliteRepository, StoreError
+from controlplane.telemetry import Telemetry
+from controlplane.tokens import Tokens
 from controlplane.upstreams import Upstreams
 from controlplane.volumes import Volumes
+from controlplane.witness import Witness
 from toolbox import __version__
 from toolbox.children.process import Children
 from toolbox.config import ConfigError, UpConfig
@@ -47,7 +59,7 @@ from toolbox.web.relay import keep_relayed_headers
 from toolbox.web.server import Server, build_application
 
 # Words that stand for themselves come before those that take any: `/sandbox/ssh-access` before `/sandbox/{sandbox}`.
-ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *routes]
+ENDPOINTS: list[Endpoint] = [*access_routes, *account_routes, *copy_routes, *pool_routes, *routes]
 _DRIVERS = ("process", "docker")
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
@@ -91,25 +103,33 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         stack.enter_context(_only_one(directory / "lock"))
         key = config.resolve_token()
         if key is None:
-            key = await asyncio.to_thread(machine_key, directory / "api-key")
+            key = await asyncio.to_thread(machine_key, directory / KEY_FILE)
         keys = SandboxKeys(await asyncio.to_thread(machine_key, directory / "sandbox-secret"))
         upstreams = await stack.enter_async_context(Upstreams())
-        doors = Doors(key, allow_origins=frozenset(config.allow_origins), keys=keys, upstreams=upstreams)
+        store = await _open_store(stack, directory)
+        tokens = await stack.enter_async_context(Tokens.configured(config))
+        accounts = await stack.enter_async_context(Accounts(store, key, tokens))
+        origins, limit = frozenset(config.allow_origins), RateLimit(config.rate_limit)
+        doors = Doors(accounts, allow_origins=origins, keys=keys, upstreams=upstreams, limit=limit)
         metrics = Metrics()
         pipeline = Pipeline(doors, metrics, source=None)
         tasks = await stack.enter_async_context(TaskSet())
         tasks.start(metrics.watch_loop(), "event loop lag")
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"
         links = Links(config.public_url, listening_at, config.preview_domain)
-        services = await _enter_services(stack, config, directory, upstreams, keys, links, doors, sole=sole)
-        server = Server(build_control_plane({**services, Metrics: metrics}, pipeline), pipeline, mount=links.mount)
+        services = await _enter_services(stack, config, directory, store, upstreams, keys, links, doors, sole=sole)
+        services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics}
+        services[Events] = await stack.enter_async_context(Events(services[Sandboxes].steps, accounts, links, origins))
+        server = Server(build_control_plane(services, pipeline), pipeline, mount=links.mount)
         await server.start()
         stack.push_async_callback(server.stop)
         gateway: Gateway = services[Gateway]
         if config.ssh_port is not None:
             await gateway.listen(config.host, config.ssh_port, directory / "ssh-host-key")
         port = await server.listen_tcp(config.host, config.port)
-        base = config.public_url or f"http://{_WILDCARDS.get(config.host, config.host)}:{port}"
+        local = f"http://{_WILDCARDS.get(config.host, config.host)}:{port}"
+        base = config.public_url or local
+        await asyncio.to_thread(store_secret, directory / ADDRESS_FILE, f"{local}/api")
         yield Running(port, f"{base.rstrip('/')}/api", key, gateway.port)
 
 
@@ -117,6 +137,7 @@ async def _enter_services(
     stack: AsyncExitStack,
     config: UpConfig,
     directory: Path,
+    store: SqliteRepository,
     upstreams: Upstreams,
     keys: SandboxKeys,
     links: Links,
@@ -125,25 +146,38 @@ async def _enter_services(
     sole: bool,
 ) -> dict[type, Any]:
     try:
-        store = await stack.enter_async_context(SqliteRepository(directory / "sandboxes.sqlite"))
+        history, steps = History(store), Steps(store)
+        audit = await stack.enter_async_context(Audit(history, steps))
         children = await stack.enter_async_context(Children(sole=sole))
         driver = await stack.enter_async_context(_driver(config, directory, children))
         archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
         snapshots = await stack.enter_async_context(Snapshots(store, driver))
         volumes = Volumes(store, driver)
         sandboxes = await stack.enter_async_context(
-            Sandboxes(Steps(store), driver, snapshots, volumes, archive, upstreams, keys)
+            Sandboxes(steps, driver, snapshots, volumes, archive, upstreams, keys)
         )
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
         sandboxes.steps.tasks.start(Lifetimes(sandboxes, copies).watch(), "lifetimes")
+        telemetry = Telemetry(history, sandboxes, upstreams)
+        steps.tasks.start(telemetry.watch(), "telemetry")
+        pools = await stack.enter_async_context(Pools(sandboxes, snapshots))
         grants = Grants(store)
+        leftovers = Leftovers(sandboxes, archive, grants)
         gateway = await stack.enter_async_context(Gateway(sandboxes, upstreams, grants))
     except (StoreError, sqlite3.Error) as error:
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
     previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
     found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
-    return {type(each): each for each in found}
+    mine = (audit, telemetry, pools, leftovers)
+    return {type(each): each for each in (*found, *mine)}
+
+
+async def _open_store(stack: AsyncExitStack, directory: Path) -> SqliteRepository:
+    try:
+        return await stack.enter_async_context(SqliteRepository(directory / "sandboxes.sqlite"))
+    except (StoreError, sqlite3.Error) as error:
+        raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
 
 
 def _driver(config: UpConfig, directory: Path, children: Children) -> Driver:
@@ -168,6 +202,9 @@ def build_control_plane(services: Mapping[type, Any], pipeline: Pipeline) -> web
     app = build_application([*ENDPOINTS, *document], services, pipeline)
     app.on_response_prepare.append(keep_relayed_headers)
     app.on_response_prepare.append(finish_preview)
+    app.on_response_prepare.append(tell_limits)
+    app.middlewares.insert(0, Witness(services[Audit]))
+    app.on_shutdown.append(services[Events].close)
     app.on_shutdown.append(services[Proxy].close_tunnels)
     app.on_shutdown.append(services[Previews].close_tunnels)
     return app

@@ -14,6 +14,10 @@ class Archive:
         """Return the file of a sandbox."""
         return self._directory / sandbox_id
 
+    async def ids(self) -> list[str]:
+        """Return the sandboxes that have a file here."""
+        return await asyncio.to_thread(lambda: [entry.name for entry in self._directory.iterdir() if entry.is_file()])
+
     async def forget(self, sandbox_id: str) -> None:
         """Remove the file of a sandbox, if there is one."""
         await asyncio.to_thread(self.file(sandbox_id).unlink, missing_ok=True)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from controlplane.channels import carried
 from controlplane.grants import Grant, Grants, Kind, digest_of
@@ -29,12 +29,20 @@ ACTIVITY_SECONDS = 30.0
 """How often a sandbox with an open connection is noted as in use."""
 
 
+class HostKey(NamedTuple):
+    """What clients know this port by: an OpenSSH public key line and its SHA256 fingerprint."""
+
+    public: str
+    fingerprint: str
+
+
 class Gateway:
     """Lets in who brings a token, and hands each connection to the daemon of its sandbox."""
 
     def __init__(self, sandboxes: Sandboxes, upstreams: Upstreams, grants: Grants) -> None:
         self.port = 0
         """Where it listens; 0 for a control plane without SSH."""
+        self.host_keys: list[HostKey] = []
         self._sandboxes = sandboxes
         self._upstreams = upstreams
         self._grants = grants
@@ -61,11 +69,14 @@ class Gateway:
         import asyncssh  # noqa: PLC0415 -- heavy
 
         logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs user names, which are tokens here
+        key = await asyncio.to_thread(_host_key, host_key)
+        public = " ".join(key.export_public_key().decode().split()[:2])
+        self.host_keys = [HostKey(public, key.get_fingerprint())]
         self._acceptor = await asyncssh.listen(
             host,
             port,
             server_factory=lambda: _entrance_class()(self),
-            server_host_keys=[await asyncio.to_thread(_host_key, host_key)],
+            server_host_keys=[key],
             encoding=None,
             line_editor=False,
             kbdint_auth=False,

@@ -68,6 +68,10 @@ class Grants:
     def __init__(self, store: GrantRepository) -> None:
         self._store = store
 
+    async def forget_expired(self) -> None:
+        """Forget what is good no more."""
+        await self._store.remove_expired(timestamp())
+
     async def issue(self, kind: Kind, sandbox_id: str, *, seconds: int, port: int = 0) -> tuple[Grant, str]:
         """Return a new grant and its token, which nobody can look up again."""
         now = timestamp()

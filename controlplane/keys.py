@@ -8,6 +8,10 @@ from pathlib import Path
 
 from toolbox.config import ConfigError
 
+KEY_FILE = "api-key"
+"""Name of the file in the control plane's directory that holds the API key of this machine."""
+ADDRESS_FILE = "address"
+"""Name of the one that says where its API was last served."""
 _PREFIX = "dtn_"
 TOOLBOX_PORT = 1
 """The port whose preview token stands for the whole sandbox: SDKs in browsers open the toolbox's websockets with it."""

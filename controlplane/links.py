@@ -12,6 +12,7 @@ from toolbox.config import is_local_host
 
 PREVIEW_PREFIX = "/preview/"
 _LOCAL_DOMAIN = "localhost"
+_TEMPLATE = "sandbox"
 _LABEL = re.compile(r"([0-9]{1,5})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)\Z")
 
 
@@ -55,6 +56,13 @@ class Links:
             authority = _LOCAL_DOMAIN if parts.port is None else f"{_LOCAL_DOMAIN}:{parts.port}"
             return f"{parts.scheme}://{port}-{name}.{authority}", path
         return path, path
+
+    def preview_template(self, request: web.Request) -> str:
+        """Return the URL of previews with words in braces for port and sandbox."""
+        url, _ = self.preview(request, 0, _TEMPLATE)
+        return url.replace(f"0-{_TEMPLATE}.", "{{PORT}}-{{sandboxId}}.").replace(
+            f"{PREVIEW_PREFIX}0/{_TEMPLATE}", f"{PREVIEW_PREFIX}{{{{PORT}}}}/{{{{sandboxId}}}}"
+        )
 
     def place(self, authority: str) -> Place | None:
         """Return what a Host header says if it is that of a preview."""

@@ -103,18 +103,18 @@ def _filter(query: ListQuery, repeated: Mapping[str, Sequence[str]]) -> Filter:
         "memory": query.min_memory,
         "disk": query.min_disk,
         "gpu": query.min_gpu,
-        "created_at": _time(query.created_at_after, "createdAtAfter"),
-        "last_activity_at": _time(query.last_event_after, "lastEventAfter"),
-        "auto_destroy_at": _time(query.auto_destroy_at_after, "autoDestroyAtAfter"),
+        "created_at": parse_time(query.created_at_after, "createdAtAfter"),
+        "last_activity_at": parse_time(query.last_event_after, "lastEventAfter"),
+        "auto_destroy_at": parse_time(query.auto_destroy_at_after, "autoDestroyAtAfter"),
     }
     at_most = {
         "cpu": query.max_cpu,
         "memory": query.max_memory,
         "disk": query.max_disk,
         "gpu": query.max_gpu,
-        "created_at": _time(query.created_at_before, "createdAtBefore"),
-        "last_activity_at": _time(query.last_event_before, "lastEventBefore"),
-        "auto_destroy_at": _time(query.auto_destroy_at_before, "autoDestroyAtBefore"),
+        "created_at": parse_time(query.created_at_before, "createdAtBefore"),
+        "last_activity_at": parse_time(query.last_event_before, "lastEventBefore"),
+        "auto_destroy_at": parse_time(query.auto_destroy_at_before, "autoDestroyAtBefore"),
     }
     equal = {"public": query.is_public, "recoverable": query.is_recoverable}
     return Filter(
@@ -128,7 +128,8 @@ def _filter(query: ListQuery, repeated: Mapping[str, Sequence[str]]) -> Filter:
     )
 
 
-def _time(text: str | None, name: str) -> str | None:
+def parse_time(text: str | None, name: str) -> str | None:
+    """Return a time as records have it, None for none. Raises `BadRequest`."""
     if not text:
         return None
     try:

@@ -5,14 +5,23 @@ from typing import Any, Self
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from controlplane.callers import visible_organization
 from controlplane.states import Desired, State
 from toolbox.web.wire import Model
 
 ORGANIZATION = "local"
+"""Whom things belong to where nobody speaks of organisations."""
+EVERYBODY = ""
+"""In place of an organisation: all of them see it."""
 DEFAULT_SNAPSHOT = "default"
 LANGUAGE_LABEL = "code-toolbox-language"
 LANGUAGES = ("python", "typescript", "javascript")
 """What the label may say: the Python SDK cannot read a sandbox with another value."""
+
+
+def organization() -> str:
+    """Return the organisation that what is made now belongs to."""
+    return visible_organization() or ORGANIZATION
 
 
 class VolumeMount(Model):
@@ -93,7 +102,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
 
     id: str
     name: str
-    organization_id: str = ORGANIZATION
+    organization_id: str = msgspec.field(default_factory=organization)
     state: State
     desired_state: Desired
     error_reason: str | None = None

@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
+from controlplane.doors import Doors
 from controlplane.grants import Grants, Kind
 from controlplane.keys import SandboxKeys
 from controlplane.links import PREVIEW_PREFIX, Links
@@ -15,7 +16,7 @@ from controlplane.models import Record
 from controlplane.sandboxes import Sandboxes
 from controlplane.upstreams import Upstream, Upstreams
 from toolbox.errors import NotFound, Unauthorized, Unavailable
-from toolbox.web.auth import PREVIEW_HEADER, QUERY_KEY, Auth
+from toolbox.web.auth import PREVIEW_HEADER, QUERY_KEY
 from toolbox.web.middleware import LOGGED_PATH, REQUEST_ID
 from toolbox.web.relay import Relay, Unreachable, request_headers, target_of
 
@@ -43,14 +44,14 @@ class Previews:
     """Carries requests to ports of running sandboxes. They are no activity: a page left open may poll for ever."""
 
     def __init__(
-        self, sandboxes: Sandboxes, upstreams: Upstreams, grants: Grants, keys: SandboxKeys, links: Links, auth: Auth
+        self, sandboxes: Sandboxes, upstreams: Upstreams, grants: Grants, keys: SandboxKeys, links: Links, doors: Doors
     ) -> None:
         self._sandboxes = sandboxes
         self._upstreams = upstreams
         self._grants = grants
         self._keys = keys
         self._links = links
-        self._auth = auth
+        self._doors = doors
         self._relay = Relay()
 
     async def close_tunnels(self, _: web.Application) -> None:
@@ -97,7 +98,8 @@ class Previews:
             # The name may be a token that has expired: it is not repeated.
             raise NotFound("there is no such sandbox, or the link has expired") from None
         guest = Guest(record, port, prefix)
-        if self._auth.accepts(bearer := _bearer(request)):
+        caller = await self._doors.caller_by(bearer := _bearer(request))
+        if caller is not None and (caller.operator or caller.organization_id == record.organization_id):
             return guest._replace(secret=bearer)
         for token in (request.headers.get(PREVIEW_HEADER, ""), _cookie(request, guest)):
             if token and self._keys.opens_preview(record.id, port, token):
@@ -111,7 +113,8 @@ class Previews:
 
     def _headers(self, request: web.Request, guest: Guest, upstream: Upstream) -> CIMultiDict[str]:
         headers = request_headers(request, without=_REPLACED)
-        if self._auth.accepts(_bearer(request)):
+        bearer = _bearer(request)
+        if bearer and (bearer == guest.secret or self._doors.accepts(bearer)):
             headers.popall(hdrs.AUTHORIZATION, None)
         cookies = "; ".join(filter(None, map(_without_ours, request.headers.getall(hdrs.COOKIE, ()))))
         if cookies:

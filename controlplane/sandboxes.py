@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Self, TypeVar
 
 import msgspec
 
 from controlplane.archive import Archive
+from controlplane.callers import act_as
 from controlplane.drivers.base import Ability, Access, Driver, Launch, Network, Resources
 from controlplane.keys import SandboxKeys
 from controlplane.listing import Filter, Listing
@@ -32,6 +33,8 @@ _INTERVALS = {
 """Word in the URL -> field, least value."""
 _ALIVE = frozenset(State) - {State.STOPPED, State.STOPPING, State.ARCHIVED, State.ERROR, State.DESTROYING}
 """States in which a daemon may run that a new control plane takes over."""
+Claim = Callable[[Record], Awaitable[Record | None]]
+"""Returns a running sandbox that has become the one specified, or None."""
 
 
 def launch_of(record: Record) -> Launch:
@@ -73,6 +76,11 @@ class Sandboxes:
         self._archive = archive
         self._upstreams = upstreams
         self._keys = keys
+        self._claim: Claim | None = None
+
+    def offer(self, claim: Claim | None) -> None:
+        """From now on let `claim` serve what is created, where it has something that fits."""
+        self._claim = claim
 
     async def __aenter__(self) -> Self:
         self.driver.watch(self._died)
@@ -96,7 +104,8 @@ class Sandboxes:
             raise BadRequest("buildInfo: images are not built here")
         snapshot = await self._snapshots.usable(wanted.snapshot)
         record = await self.specify(wanted, resources, snapshot)
-        return await self.make(record)
+        claimed = await self._claim(record) if self._claim is not None else None
+        return claimed or await self.make(record)
 
     async def specify(self, wanted: CreateSandbox, resources: Resources, snapshot: Snapshot) -> Record:
         """Return the record of a sandbox about to be made from a snapshot. Raises `BadRequest`, `NotFound`."""
@@ -316,7 +325,9 @@ class Sandboxes:
         )
 
     async def _open(self, record: Record, access: Access) -> None:
-        await self._upstreams.open(record.id, access, signing_key=self._signing_key(record))
+        await self._upstreams.open(
+            record.id, access, organization=record.organization_id, signing_key=self._signing_key(record)
+        )
 
     async def _destroy(self, record: Record) -> Record:
         destroying = record if record.state is State.DESTROYING else await self.steps.move(record, State.DESTROYING)
@@ -329,6 +340,8 @@ class Sandboxes:
         self.steps.tasks.start(self._record_death(sandbox_id, reason), f"death of {sandbox_id}")
 
     async def _record_death(self, sandbox_id: str, reason: str) -> None:
+        act_as(None)  # whoever started it did not do this
+
         async def step(record: Record) -> Record:
             if record.state is not State.STARTED or self.driver.is_running(sandbox_id):
                 return record

@@ -6,7 +6,7 @@ from typing import Self
 import msgspec
 
 from controlplane.drivers.base import Driver
-from controlplane.models import DEFAULT_SNAPSHOT, ORGANIZATION, BuildInfo, Image
+from controlplane.models import DEFAULT_SNAPSHOT, EVERYBODY, BuildInfo, Image, organization
 from controlplane.store import Collection, Repository
 from toolbox.errors import BadRequest, Conflict, NotFound
 from toolbox.web.middleware import timestamp
@@ -17,7 +17,7 @@ class Snapshot(msgspec.Struct, kw_only=True, frozen=True):
 
     id: str
     name: str
-    organization_id: str = ORGANIZATION
+    organization_id: str = msgspec.field(default_factory=organization)
     general: bool = False
     """It is everybody's, and cannot be removed."""
     state: str = "active"
@@ -50,7 +50,14 @@ class Snapshots:
         if await self._known.find(DEFAULT_SNAPSHOT) is None:
             now = timestamp()
             await self._known.add(
-                Snapshot(id=str(uuid.uuid4()), name=DEFAULT_SNAPSHOT, general=True, created_at=now, updated_at=now)
+                Snapshot(
+                    id=str(uuid.uuid4()),
+                    name=DEFAULT_SNAPSHOT,
+                    organization_id=EVERYBODY,
+                    general=True,
+                    created_at=now,
+                    updated_at=now,
+                )
             )
         return self
 

@@ -56,6 +56,10 @@ class Steps:
         moment = self._active[sandbox_id] = timestamp()
         return moment
 
+    def announce(self, record: Record) -> None:
+        """Tell who watches that there is a sandbox now which was hidden before."""
+        self._tell(record, None)
+
     async def add(self, record: Record) -> Record:
         """Remember a new sandbox. Raises `Conflict` when its name is taken."""
         await self.store.add(record)

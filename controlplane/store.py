@@ -8,19 +8,22 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import aiosqlite
 import msgspec
 
+from controlplane.callers import visible_organization
 from controlplane.grants import Grant, Kind
+from controlplane.history import SCHEMA as HISTORY_SCHEMA
 from controlplane.listing import Filter, Listing
-from controlplane.models import Record
+from controlplane.models import EVERYBODY, Record
 from toolbox.errors import Conflict
 
-SCHEMA_VERSION = 3
-_COLUMNS = (
+SCHEMA_VERSION = 4
+_FIRST_COLUMNS = (
     "id", "name", "state", "snapshot", "target", "sandbox_class", "public", "recoverable", "cpu", "memory", "disk",
     "gpu", "created_at", "last_activity_at", "auto_destroy_at",
 )  # fmt: skip
+_COLUMNS = (*_FIRST_COLUMNS, "organization_id", "warm_pool_id")
 _SCHEMA = f"""
 CREATE TABLE sandbox (
-  {", ".join(f"{name} {'TEXT PRIMARY KEY' if name == 'id' else ''}" for name in _COLUMNS)},
+  {", ".join(f"{name} {'TEXT PRIMARY KEY' if name == 'id' else ''}" for name in _FIRST_COLUMNS)},
   labels TEXT NOT NULL, document BLOB NOT NULL
 );
 CREATE UNIQUE INDEX sandbox_name ON sandbox (name);
@@ -40,7 +43,26 @@ CREATE TABLE document (
   PRIMARY KEY (kind, id), UNIQUE (kind, name)
 ) WITHOUT ROWID;
 """
-_STEPS = (_SCHEMA, _GRANT_SCHEMA, _DOCUMENT_SCHEMA)
+_ACCOUNT_SCHEMA = """
+ALTER TABLE sandbox ADD COLUMN organization_id TEXT NOT NULL DEFAULT 'local';
+ALTER TABLE sandbox ADD COLUMN warm_pool_id TEXT;
+DROP INDEX sandbox_name;
+DROP INDEX sandbox_created;
+DROP INDEX sandbox_active;
+CREATE UNIQUE INDEX sandbox_name ON sandbox (name, organization_id);
+CREATE INDEX sandbox_created ON sandbox (organization_id, created_at, id);
+CREATE INDEX sandbox_active ON sandbox (organization_id, last_activity_at, id);
+ALTER TABLE document RENAME TO document_before;
+CREATE TABLE document (
+  kind TEXT NOT NULL, id TEXT NOT NULL, organization_id TEXT NOT NULL, name TEXT NOT NULL, created_at TEXT NOT NULL,
+  document BLOB NOT NULL, PRIMARY KEY (kind, id), UNIQUE (kind, name, organization_id)
+) WITHOUT ROWID;
+INSERT INTO document (kind, id, organization_id, name, created_at, document)
+  SELECT kind, id, CASE WHEN json_extract(CAST(document AS TEXT), '$.general') THEN ''
+    ELSE json_extract(CAST(document AS TEXT), '$.organization_id') END, name, created_at, document FROM document_before;
+DROP TABLE document_before;
+"""
+_STEPS = (_SCHEMA, _GRANT_SCHEMA, _DOCUMENT_SCHEMA, _ACCOUNT_SCHEMA + HISTORY_SCHEMA)
 """What each layout adds to the one before it."""
 
 
@@ -57,7 +79,11 @@ class Document(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique among its kind."""
+        """Unique among its kind and organisation."""
+
+    @property
+    def organization_id(self) -> str:
+        """Whose it is; only they find it. `EVERYBODY` for what all find."""
 
     @property
     def created_at(self) -> str:
@@ -87,13 +113,16 @@ class Collection(Protocol[D]):
 
 
 class Repository(Protocol):
-    """The memory of the control plane; a cluster's own objects can serve as well as a database."""
+    """The memory of the control plane; a cluster's own objects can serve as well as a database.
+
+    What is looked up for a caller is found only if it is their organisation's (`callers`).
+    """
 
     async def add(self, record: Record) -> None:
         """Remember a new sandbox. Raises `Conflict` when its name is taken."""
 
     async def save(self, record: Record) -> None:
-        """Replace what is remembered of a sandbox; its last activity stays."""
+        """Replace what is remembered of a sandbox; its last activity stays. Raises `Conflict` (the name)."""
 
     async def remove(self, sandbox_id: str) -> None:
         """Forget a sandbox, and what was granted for it."""
@@ -102,7 +131,7 @@ class Repository(Protocol):
         """Return the sandbox with this id, else the one with this name."""
 
     async def everything(self) -> list[Record]:
-        """Return all sandboxes."""
+        """Return all sandboxes, of all organisations."""
 
     async def page(self, listing: Listing, *, offset: int = 0) -> list[Record]:
         """Return the listed sandboxes, at most `listing.limit`."""
@@ -129,8 +158,12 @@ class SqliteCollection(Generic[D]):
         """Remember a new document. Raises `Conflict` when its name is taken."""
         try:
             await self._repository.execute(
-                "INSERT INTO document (kind, id, name, created_at, document) VALUES (?, ?, ?, ?, ?)",
-                (self._kind, document.id, document.name, document.created_at, msgspec.json.encode(document)),
+                "INSERT INTO document (kind, id, organization_id, name, created_at, document) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    *(self._kind, document.id, document.organization_id, document.name, document.created_at),
+                    msgspec.json.encode(document),
+                ),
             )
         except sqlite3.IntegrityError:
             raise Conflict(f"a {self._kind} named {document.name} already exists") from None
@@ -152,15 +185,18 @@ class SqliteCollection(Generic[D]):
     async def find(self, id_or_name: str) -> D | None:
         """Return the document with this id, else the one with this name."""
         rows = await self._repository.execute(
-            "SELECT document FROM document WHERE kind = ?1 AND (id = ?2 OR name = ?2) ORDER BY id = ?2 DESC LIMIT 1",
-            (self._kind, id_or_name),
+            "SELECT document FROM document WHERE kind = ?1 AND (id = ?2 OR name = ?2) "
+            "AND (?3 IS NULL OR organization_id IN (?3, ?4)) ORDER BY id = ?2 DESC, organization_id DESC LIMIT 1",
+            (self._kind, id_or_name, visible_organization(), EVERYBODY),
         )
         return msgspec.json.decode(rows[0][0], type=self._type) if rows else None
 
     async def all(self) -> list[D]:
         """Return all documents, newest first."""
         rows = await self._repository.execute(
-            "SELECT document FROM document WHERE kind = ? ORDER BY created_at DESC, id", (self._kind,)
+            "SELECT document FROM document WHERE kind = ?1 AND (?2 IS NULL OR organization_id IN (?2, ?3)) "
+            "ORDER BY created_at DESC, id",
+            (self._kind, visible_organization(), EVERYBODY),
         )
         return [msgspec.json.decode(row[0], type=self._type) for row in rows]
 
@@ -206,6 +242,11 @@ class SqliteRepository:
         assert self._database is not None  # noqa: S101 -- entered
         return list(await self._database.execute_fetchall(statement, tuple(values)))
 
+    async def execute_many(self, statement: str, values: Iterable[Iterable[Any]]) -> None:
+        """Run one statement for each of `values`."""
+        assert self._database is not None  # noqa: S101 -- entered
+        await self._database.executemany(statement, values)
+
     async def add(self, record: Record) -> None:
         """Remember a new sandbox. Raises `Conflict` when its name is taken."""
         columns = (*_COLUMNS, "labels", "document")
@@ -222,21 +263,26 @@ class SqliteRepository:
         kept = ("id", "last_activity_at")
         named = dict(zip((*_COLUMNS, "labels", "document"), _row(record), strict=True))
         changes = {name: value for name, value in named.items() if name not in kept}
-        await self.execute(
-            f"UPDATE sandbox SET {', '.join(f'{name} = ?' for name in changes)} WHERE id = ?",  # noqa: S608 -- our names
-            (*changes.values(), record.id),
-        )
+        try:
+            await self.execute(
+                f"UPDATE sandbox SET {', '.join(f'{name} = ?' for name in changes)} WHERE id = ?",  # noqa: S608 -- our names
+                (*changes.values(), record.id),
+            )
+        except sqlite3.IntegrityError:
+            raise Conflict(f"a sandbox named {record.name} already exists") from None
 
     async def remove(self, sandbox_id: str) -> None:
         """Forget a sandbox, and what was granted for it."""
         await self.execute("DELETE FROM access_grant WHERE sandbox_id = ?", (sandbox_id,))
+        await self.execute("DELETE FROM sample WHERE sandbox_id = ?", (sandbox_id,))
         await self.execute("DELETE FROM sandbox WHERE id = ?", (sandbox_id,))
 
     async def find(self, id_or_name: str) -> Record | None:
         """Return the sandbox with this id, else the one with this name."""
         rows = await self.execute(
-            "SELECT document, last_activity_at FROM sandbox WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1",
-            (id_or_name,),
+            "SELECT document, last_activity_at FROM sandbox WHERE (id = ?1 OR name = ?1) "
+            "AND (?2 IS NULL OR organization_id = ?2) ORDER BY id = ?1 DESC LIMIT 1",
+            (id_or_name, visible_organization()),
         )
         return _record(rows[0]) if rows else None
 
@@ -266,8 +312,7 @@ class SqliteRepository:
 
     async def touch(self, moments: Mapping[str, str]) -> None:
         """Remember the last activity of sandboxes: id -> time."""
-        assert self._database is not None  # noqa: S101 -- entered
-        await self._database.executemany(
+        await self.execute_many(
             "UPDATE sandbox SET last_activity_at = ? WHERE id = ?",
             [(moment, sandbox_id) for sandbox_id, moment in moments.items()],
         )
@@ -315,13 +360,16 @@ def _record(row: tuple[bytes, str]) -> Record:
 
 def _condition(wanted: Filter) -> tuple[str, list[Any]]:
     """Return the SQL condition for `wanted` and its values. Column names come from us, never from a client."""
-    terms: list[str] = ["1"]
+    terms: list[str] = ["warm_pool_id IS NULL"]
     values: list[Any] = []
+    organization = visible_organization()
 
     def need(term: str, *given: Any) -> None:
         terms.append(term)
         values.extend(given)
 
+    if organization is not None:
+        need("organization_id = ?", organization)
     for column, prefix in (("id", wanted.id_prefix), ("name", wanted.name_prefix)):
         if prefix:
             need(f"lower(substr({column}, 1, ?)) = lower(?)", len(prefix), prefix)

@@ -7,6 +7,7 @@ from typing import Self
 import aiohttp
 from aiohttp import hdrs
 
+from controlplane.callers import visible_organization
 from controlplane.drivers.base import Access, DriverError
 from toolbox.web.relay import open_session
 from toolbox.web.signing import Signatures
@@ -20,7 +21,8 @@ _SETUP_SECONDS = 10.0
 class Upstream:
     """The daemon of one sandbox: a pool of connections and the token it wants."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, organization: str = "") -> None:
+        self.organization = organization
         address = access.address
         connector: aiohttp.BaseConnector
         if address.unix is not None:
@@ -62,6 +64,21 @@ class Upstream:
         except (OSError, aiohttp.ClientError, TimeoutError, KeyError, ValueError):
             return None
 
+    async def system_metrics(self) -> bytes:
+        """Return what the sandbox uses, as JSON. Raises `DriverError`."""
+        try:
+            async with (
+                asyncio.timeout(_SETUP_SECONDS),
+                self.session.get(
+                    f"{self.origin}/system/metrics", headers={hdrs.AUTHORIZATION: self.authorization}
+                ) as response,
+            ):
+                if not response.ok:
+                    raise DriverError(f"the sandbox gives no metrics: {response.status}")
+                return await response.read()
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            raise DriverError(f"the sandbox does not answer: {error}") from None
+
     async def set_environment(self, variables: Mapping[str, str]) -> None:
         """Give the sandbox's children these variables. Raises `DriverError`."""
         try:
@@ -93,13 +110,18 @@ class Upstreams:
             await self.close(sandbox_id)
 
     def get(self, sandbox_id: str) -> Upstream | None:
-        """Return the sandbox's daemon if it runs."""
-        return self._open.get(sandbox_id)
+        """Return the sandbox's daemon if it runs, and the caller's organisation has it."""
+        found, organization = self._open.get(sandbox_id), visible_organization()
+        return found if found is None or organization in (None, found.organization) else None
 
-    async def open(self, sandbox_id: str, access: Access, *, signing_key: str | None = None) -> None:
-        """Let requests through to a daemon, and requests for files that are signed with `signing_key`."""
+    def ids(self) -> list[str]:
+        """Return which sandboxes have a daemon that runs, of all organisations."""
+        return list(self._open)
+
+    async def open(self, sandbox_id: str, access: Access, *, organization: str, signing_key: str | None = None) -> None:
+        """Let an organisation's requests through to a daemon, and requests for files signed with `signing_key`."""
         await self.close(sandbox_id)
-        self._open[sandbox_id] = Upstream(access)
+        self._open[sandbox_id] = Upstream(access, organization)
         if signing_key is not None:
             self.accept_signatures(sandbox_id, signing_key)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from controlplane.drivers.base import Driver, Mount
-from controlplane.models import ORGANIZATION, VolumeMount
+from controlplane.models import VolumeMount, organization
 from controlplane.store import Collection, Repository
 from toolbox.errors import BadRequest, NotFound, ToolboxError
 from toolbox.web.middleware import timestamp
@@ -18,7 +18,7 @@ class Volume(msgspec.Struct, kw_only=True, frozen=True):
 
     id: str
     name: str
-    organization_id: str = ORGANIZATION
+    organization_id: str = msgspec.field(default_factory=organization)
     state: str = "ready"
     error_reason: str | None = None
     created_at: str

@@ -94,8 +94,10 @@ HEAVY = {
     "hypothesis",
     "isal",
     "jupyter_client",
+    "jwt",
     "mss",
     "prometheus_client",
+    "socketio",
 }
 HEAVY |= {"uuid6", "zmq"}
 

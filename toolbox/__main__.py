@@ -1,4 +1,4 @@
-"""The command line: `toolboxd serve | up | kernel-python | doctor`."""
+"""The command line: `toolboxd serve | up | ps | logs | stop | gc | kernel-python | doctor`."""
 
 import argparse
 import asyncio
@@ -7,11 +7,13 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from toolbox import __version__
 from toolbox.config import (
+    ClientConfig,
     CommonConfig,
     ConfigError,
     ServeConfig,
@@ -22,6 +24,8 @@ from toolbox.config import (
 )
 
 _MOST_FILES = 65_536
+_WISHES = ("sandboxes", "all", "force", "quiet", "dry_run")
+"""What commands of people take beside options."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _serve(config, entrypoint)
             case "up":
                 return _up(UpConfig.load(arguments, os.environ))
+            case "ps" | "logs" | "stop" | "gc":
+                wishes = {name: arguments.pop(name) for name in _WISHES if name in arguments}
+                return _ask(command, wishes, ClientConfig.load(arguments, os.environ))
             case "kernel-python":
                 return _kernel_python(ServeConfig.load(arguments, os.environ))
             case _:
@@ -57,10 +64,34 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(serve, ServeConfig)
     up = commands.add_parser("up", help="run the sandboxes API, with a daemon for each sandbox")
     add_arguments(up, UpConfig)
+    _add_client_commands(commands)
     kernel_python = commands.add_parser("kernel-python", help="print which Python kernels run in")
     add_arguments(kernel_python, ServeConfig)
     commands.add_parser("doctor", help="tell what is there, and what is lost without the rest")
     return parser
+
+
+def _add_client_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    ps = commands.add_parser("ps", help="list the sandboxes of a running `up`")
+    ps.add_argument("--quiet", "-q", action="store_true", help="names only")
+    logs = commands.add_parser("logs", help="print what the daemon of a sandbox wrote")
+    logs.add_argument("sandboxes", metavar="SANDBOX", nargs=1, help="name or id")
+    stop = commands.add_parser("stop", help="stop sandboxes; their files stay")
+    stop.add_argument("sandboxes", metavar="SANDBOX", nargs="*", help="names or ids")
+    stop.add_argument("--all", action="store_true", help="all that run")
+    stop.add_argument("--force", action="store_true", help="do not ask their programs first")
+    gc = commands.add_parser("gc", help="remove from this machine what no sandbox owns")
+    gc.add_argument("--dry-run", action="store_true", help="only tell what that is")
+    for each in (ps, logs, stop, gc):
+        add_arguments(each, ClientConfig, only=("api_url", "state_dir"))
+
+
+def _ask(command: str, wishes: Mapping[str, Any], config: ClientConfig) -> int:
+    try:
+        from controlplane.console import ask  # noqa: PLC0415 -- an optional extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"`{command}` needs the extra sandbox-toolbox[controlplane]: {error}") from None
+    return asyncio.run(ask(command, wishes, config))
 
 
 def _serve(config: ServeConfig, entrypoint: tuple[str, ...]) -> int:

@@ -11,7 +11,7 @@ import os
 import pwd
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, get_args, get_type_hints
@@ -204,6 +204,11 @@ class UpConfig(CommonConfig):
         "domain whose subdomains all lead to this server, for previews; *.localhost always does", None
     )
     ssh_port: int | None = option("port for SSH to all sandboxes (0: any free one); without it SSH is off", None)
+    jwks_url: str | None = option("URL of the identity provider's keys: JWTs signed with them are accepted", None)
+    jwks_file: Path | None = option("as jwks-url, from a file", None)
+    jwt_audience: str | None = option("audience that a JWT must be for", None)
+    jwt_issuer: str | None = option("issuer that a JWT must be from", None)
+    rate_limit: int | None = option("calls of the API that one key may make in a minute; without it any number", None)
     passed_on: Mapping[str, str] = field(default_factory=dict)
     """Variables for the daemon of each sandbox: options of `serve` that our own environment sets."""
 
@@ -214,10 +219,24 @@ class UpConfig(CommonConfig):
         return replace(config, passed_on=_passed_on(environ))
 
 
-def add_arguments(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
-    """Add a flag for each option of `config`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig(CommonConfig):
+    """Options of the commands that talk to a running `toolboxd up`."""
+
+    api_url: str | None = option(
+        "URL of the API; without it that of the state directory", None, legacy="DAYTONA_API_URL"
+    )
+    api_key: str | None = option(
+        "key of the API; without it that of the state directory", None, legacy="DAYTONA_API_KEY", secret=True
+    )
+
+
+def add_arguments(
+    parser: argparse.ArgumentParser, config: type[CommonConfig], *, only: Collection[str] | None = None
+) -> None:
+    """Add a flag for each option of `config`, or for `only` those."""
     for each in fields(config):
-        if "help" in each.metadata:
+        if "help" in each.metadata and (only is None or each.name in only):
             flag = "--" + each.name.replace("_", "-")
             parser.add_argument(flag, dest=each.name, default=None, help=f"{each.metadata['help']} ({_variable(each)})")
 

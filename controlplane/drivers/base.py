@@ -161,6 +161,14 @@ class Driver(ABC):
     async def recover(self, keep: Collection[str]) -> Mapping[str, Access]:
         """After a crash: adopt the running daemons of the sandboxes in `keep`, end all others."""
 
+    async def present(self) -> list[str]:
+        """Return the ids of all sandboxes of which something is here, known or not; `delete` removes one."""
+        return []
+
+    async def logs(self, sandbox_id: str) -> str:
+        """Return the end of what the sandbox's daemon wrote. Raises `BadRequest`, `DriverError`."""
+        raise self.cannot("show the logs of daemons")
+
     async def pause(self, sandbox_id: str) -> None:
         """Freeze a running sandbox. Raises `BadRequest`, `DriverError`."""
         raise self.cannot("pause sandboxes")

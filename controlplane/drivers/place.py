@@ -18,6 +18,7 @@ from toolbox.web.auth import Auth
 _MAX_SOCKET_PATH = 107
 _SOCKET_NAME = 42
 """Length of `/{id}.sock`."""
+_LOG_TAIL = 256 * 1024
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +70,15 @@ class Place:
     def token(self) -> str:
         """Return the sandbox's token. Raises `OSError`."""
         return self.token_file.read_text().strip()
+
+    def log_tail(self) -> str:
+        """Return the end of what the daemon wrote; nothing if it never ran. Raises `OSError`."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - _LOG_TAIL))
+                return file.read(_LOG_TAIL).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
 
     def remember(self, pid: int) -> None:
         """Record the daemon's process, for a control plane that comes after us. Raises `OSError`."""

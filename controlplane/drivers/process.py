@@ -97,6 +97,17 @@ class ProcessDriver(Driver):
         except OSError as error:
             raise DriverError(f"cannot remove the sandbox's directories: {error}") from None
 
+    async def present(self) -> list[str]:
+        """Return the ids of all sandboxes that have a directory."""
+        return await asyncio.to_thread(self._places.ids)
+
+    async def logs(self, sandbox_id: str) -> str:
+        """Return the end of the daemon's log. Raises `DriverError`."""
+        try:
+            return await asyncio.to_thread(self._places.of(sandbox_id).log_tail)
+        except OSError as error:
+            raise DriverError(f"cannot read the log of the sandbox's daemon: {error.strerror}") from None
+
     async def recover(self, keep: Collection[str]) -> Mapping[str, Access]:
         """Adopt the running daemons of the sandboxes in `keep`, end all others."""
         ids = await asyncio.to_thread(self._places.ids)

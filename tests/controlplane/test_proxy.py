@@ -13,7 +13,9 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from controlplane.app import ENDPOINTS, build_control_plane
+from controlplane.audit import Audit
 from controlplane.drivers.base import Access, Address
+from controlplane.events import Events
 from controlplane.keys import SandboxKeys
 from controlplane.links import Links
 from controlplane.previews import Previews
@@ -170,8 +172,10 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     stub = cast("Sandboxes", SimpleNamespace(touch=lambda _: None, why_unreachable=why))
     pipeline = Pipeline(Auth(Mode.TOKEN, KEY), Metrics(), source=None)
     async with Upstreams() as upstreams:
-        await upstreams.open(ID, Access(address=Address(unix=path), token=TOKEN))
-        await upstreams.open("gone", Access(address=Address(unix=str(tmp_path / "nobody.sock")), token=TOKEN))
+        await upstreams.open(ID, Access(address=Address(unix=path), token=TOKEN), organization="local")
+        await upstreams.open(
+            "gone", Access(address=Address(unix=str(tmp_path / "nobody.sock")), token=TOKEN), organization="local"
+        )
         services: dict[type, Any] = {
             Sandboxes: stub,
             Proxy: Proxy(stub, upstreams),
@@ -180,7 +184,13 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
         }
         # Not called in these tests, but the application names them.
         others = {kind: None for endpoint in ENDPOINTS for kind in endpoint.services.values()}
-        services = {**others, **services, Previews: SimpleNamespace(close_tunnels=no_tunnels)}
+        services = {
+            **others,
+            **services,
+            Previews: SimpleNamespace(close_tunnels=no_tunnels),
+            Events: SimpleNamespace(close=no_tunnels),
+            Audit: None,
+        }
         server = Server(build_control_plane(services, pipeline), pipeline)
         await server.start()
         port = await server.listen_tcp("127.0.0.1", 0)

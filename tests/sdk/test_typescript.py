@@ -32,6 +32,7 @@ SCRIPTS: dict[str, dict[str, str]] = {
     "recordings": {},
     "windows": {"WINDOW_PROGRAM": shlex.join([sys.executable, str(WINDOWS)])},
     "desktop": {},
+    "events": {},
     "fetch-deno": {"RUNTIME": "deno"},
     "fetch-serverless": {"RUNTIME": "serverless", "VERCEL": "1"},
 }

@@ -103,7 +103,7 @@ class Pipeline:
         try:
             if request.method == hdrs.METH_OPTIONS and self._is_preflight(request):
                 return _preflight_response(request)
-            self._auth.check(request)
+            await self._auth.admit(request)
             return await handler(request)
         except Exception as error:  # noqa: BLE001 -- the boundary: every error becomes an answer
             return self._failed(request, error)
