@@ -27,6 +27,7 @@ from controlplane.proxy import Proxy
 from controlplane.routes import routes
 from controlplane.routes_access import routes as access_routes
 from controlplane.routes_copies import routes as copy_routes
+from controlplane.routes_volumes import routes as volume_routes
 from controlplane.sandboxes import Sandboxes
 from controlplane.snapshots import Snapshots
 from controlplane.steps import Steps
@@ -46,7 +47,7 @@ from toolbox.web.relay import keep_relayed_headers
 from toolbox.web.server import Server, build_application
 
 # Words that stand for themselves come before those that take any: `/sandbox/ssh-access` before `/sandbox/{sandbox}`.
-ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *routes]
+ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *volume_routes, *routes]
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
     "code in one sandbox can reach the files of this user. Run code you do not trust in containers."
@@ -132,6 +133,7 @@ async def _enter_services(
         )
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
+        await volumes.settle()
         sandboxes.steps.tasks.start(Lifetimes(sandboxes, copies).watch(), "lifetimes")
         grants = Grants(store)
         gateway = await stack.enter_async_context(Gateway(sandboxes, upstreams, grants))

@@ -347,6 +347,8 @@ class Sandboxes:
                 pass  # builds go on where they were (`Builds`)
             case State.PAUSED if self.driver.is_running(record.id):
                 pass
+            case State.PAUSING | State.RESUMING if access is not None:
+                await self._connect(record, await self.driver.resume(record.id))
             case _ if access is not None:
                 await self._connect(record, access)
             case State.ARCHIVING | State.RESTORING:

@@ -99,6 +99,25 @@ class Snapshots:
         found = await self.get(id_or_name)
         if found.general:
             raise Conflict(f"snapshot {found.name} is everybody's: it cannot be removed")
-        await self._known.remove(found.id)
+        await self.settle(found, state="removing")
         if found.image is not None:
             await self._driver.remove_image(found.image.ref)
+        await self._known.remove(found.id)
+
+    async def discard(self, snapshot: Snapshot) -> None:
+        """Remove what there is of a snapshot that was being made of a sandbox. Raises `DriverError`."""
+        await self._driver.remove_image(self.ref_of(snapshot))
+        await self._known.remove(snapshot.id)
+
+    @staticmethod
+    def ref_of(snapshot: Snapshot) -> str:
+        """Return what the driver is to call the image of a snapshot of a sandbox."""
+        return f"snapshot-{snapshot.id}"
+
+    async def finish(self) -> None:
+        """Finish what an earlier control plane left half done."""
+        for snapshot in await self._known.all():
+            if snapshot.state == "removing":
+                await self.remove(snapshot.id)
+            elif snapshot.state == "building" and snapshot.source_sandbox_id is not None:
+                await self.discard(snapshot)

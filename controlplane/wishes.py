@@ -29,6 +29,7 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
     check_labels(labels)
     if wanted.queue_timeout is not None and wanted.queue_timeout < 1:
         raise BadRequest("queueTimeout: must be a positive number of minutes")
+    auto_stop, auto_pause = _idle_intervals(wanted)
     return Record(
         id=sandbox_id,
         name=checked_name(wanted.name) if wanted.name else sandbox_id,
@@ -43,8 +44,8 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
         cpu=resources.cpu,
         memory=resources.memory,
         disk=resources.disk,
-        auto_stop_interval=minutes("autoStopInterval", wanted.auto_stop_interval, DEFAULT_AUTO_STOP),
-        auto_pause_interval=0,
+        auto_stop_interval=auto_stop,
+        auto_pause_interval=auto_pause,
         auto_archive_interval=minutes("autoArchiveInterval", wanted.auto_archive_interval, DEFAULT_AUTO_ARCHIVE),
         auto_delete_interval=minutes("autoDeleteInterval", wanted.auto_delete_interval, NEVER_DELETE, least=-1),
         auto_destroy_at=destroy_time(now, minutes("ttlMinutes", wanted.ttl_minutes, 0)),
@@ -53,6 +54,17 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
         updated_at=now,
         last_activity_at=now,
     )
+
+
+def _idle_intervals(wanted: CreateSandbox) -> tuple[int, int]:
+    """Return when an idle sandbox is stopped, and when it is paused: one of the two at most."""
+    auto_pause = minutes("autoPauseInterval", wanted.auto_pause_interval)
+    auto_stop = minutes("autoStopInterval", wanted.auto_stop_interval, 0 if auto_pause else DEFAULT_AUTO_STOP)
+    if auto_pause and auto_stop:
+        raise BadRequest("autoPauseInterval: an idle sandbox is either paused or stopped (autoStopInterval: 0)")
+    if auto_pause and wanted.auto_delete_interval == 0:
+        raise BadRequest("autoPauseInterval: an ephemeral sandbox (autoDeleteInterval: 0) cannot be paused")
+    return auto_stop, auto_pause
 
 
 def minutes(name: str, value: int | None, default: int = 0, *, least: int = 0) -> int:

@@ -54,7 +54,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
     volume_id: str
     path: str
-    """Absolute path in the sandbox."""
+    """Absolute path in the sandbox, or in its home (`~/…`) if the driver has that."""
     subpath: str = ""
     """Directory in the volume that is mounted, made if it is not there; empty for all of it."""
 
@@ -115,6 +115,8 @@ class Driver(ABC):
     abilities: frozenset[Ability] = frozenset()
     user: str
     """The user that sandboxes run as by default."""
+    mounts_in_home = False
+    """Whether a mount path may begin with `~/`, for a home that has no fixed place."""
 
     def cannot(self, what: str) -> BadRequest:
         """Return the refusal of something that this driver never does."""
