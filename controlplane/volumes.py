@@ -99,8 +99,8 @@ class Volumes:
         """Return the mounts with ids in place of names. Raises `NotFound`, `BadRequest` for a path that cannot be."""
         found, paths = [], set[str]()
         for mount in wanted:
-            volume = await self.get(mount.volume_id)
             path = self._mount_path(mount.mount_path)
+            volume = await self.get(mount.volume_id)
             if path in paths:
                 raise BadRequest(f"volumes: two of them at {path}")
             paths.add(path)
@@ -108,12 +108,16 @@ class Volumes:
         return found
 
     def _mount_path(self, wanted: str) -> str:
-        home = "~" if self._driver.mounts_in_home else "/"
-        path = posixpath.normpath(wanted)
-        outside = path.startswith("~/..") or path in ("/", "//", "~")
-        if not wanted.startswith(("/", f"{home}/")) or outside or "\0" in path:
-            raise BadRequest(f"volumes: mountPath must be an absolute path below /: {wanted!r}")
-        return path.replace("//", "/", 1) if path.startswith("//") else path
+        if self._driver.mounts_in_home and wanted.startswith("~/"):
+            path = posixpath.normpath(wanted.removeprefix("~/"))
+            inside = path not in (".", "..") and not path.startswith(("/", "../"))
+            path = f"~/{path}"
+        else:
+            path = "/" + posixpath.normpath(wanted).lstrip("/")
+            inside = wanted.startswith("/") and path != "/"
+        if not inside or "\0" in path:
+            raise BadRequest(f"volumes: mountPath must be an absolute path: {wanted!r}")
+        return path
 
 
 def mounts_of(volumes: Sequence[VolumeMount]) -> list[Mount]:

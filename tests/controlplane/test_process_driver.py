@@ -59,17 +59,20 @@ async def test_every_field_is_honoured_or_refused(plane: Plane) -> None:
         if name not in HONOURED:
             continue
         wish, shown, value = HONOURED[name]
-        if (
-            (name in ("cpu", "memory")
-            and not CGROUPS.can_limit)
-            or (name == "autoPauseInterval"
-            and not CGROUPS.can_freeze)
+        if (name in ("cpu", "memory") and not CGROUPS.can_limit) or (
+            name == "autoPauseInterval" and not CGROUPS.can_freeze
         ):
             assert name in (await plane.call("POST", "/sandbox", 400, json={name: wish}))["message"]
             continue
         sandbox = await plane.create(**{name: wish})
         assert sandbox[shown] == value if value is not None else sandbox[shown], name
         await plane.call("DELETE", f"/sandbox/{sandbox['id']}")
+
+
+async def test_idle_sandboxes_are_stopped_or_paused(plane: Plane) -> None:
+    for more in ({"autoStopInterval": 5}, {"autoDeleteInterval": 0}):
+        refusal = await plane.call("POST", "/sandbox", 400, json={"autoPauseInterval": 5, **more})
+        assert "autoPauseInterval" in refusal["message"]
 
 
 async def test_volume_in_home(plane: Plane) -> None:
@@ -126,8 +129,8 @@ async def test_mount_path_that_cannot_be(plane: Plane, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/usr")
     for path in (tmp_path / "file", tmp_path / "link", tmp_path, Path(sys.prefix), Path("/sys/x")):
         assert "volumes" in (await plane.call("POST", "/sandbox", 400, json=mounted("shared", str(path))))["message"]
-    for path in ("~/../x", "~", "relative", "/"):
-        await plane.call("POST", "/sandbox", 400, json=mounted("shared", path))
+    for word in ("~/../x", "~", "~/", "relative", "/", "//"):
+        await plane.call("POST", "/sandbox", 400, json=mounted("shared", word))
     await plane.call("POST", "/sandbox", 400, json=mounted("shared", "~/a", "../b"))
     assert (await plane.call("GET", "/sandbox"))["items"] == []
 
@@ -202,6 +205,9 @@ async def test_pause(plane: Plane) -> None:
     assert (box["autoPauseInterval"], box["autoStopInterval"]) == (5, 0)
     await plane.execute(box, "(while :; do echo >> ticks; sleep 0.01; done) >/dev/null 2>&1 &")
     path, ticks = f"/sandbox/{box['id']}", plane.home(box) / "ticks"
+    for word, pause, stop in (("autostop/9", 0, 9), ("autopause/0", 0, 9), ("autopause/7", 7, 0)):
+        changed = await plane.call("POST", f"{path}/{word}")
+        assert (changed["autoPauseInterval"], changed["autoStopInterval"]) == (pause, stop)
     assert (await plane.call("POST", f"{path}/pause"))["state"] == "paused"
     stood = await asyncio.to_thread(ticks.stat)
     await plane.toolbox("GET", box, "/version", 409)
