@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ async def test_pause(sdk: Sdk, make: Make) -> None:
 @scenario
 async def test_resize(sdk: Sdk, make: Make) -> None:
     box = await make()
-    with pytest.raises(DaytonaBadRequestError, match="cpu|resize"):
+    with pytest.raises(DaytonaBadRequestError, match=r"cpu|resize"):
         await box.resize(Resources(cpu=100_000))
     with pytest.raises(DaytonaBadRequestError, match="disk"):
         await box.resize(Resources(disk=box.disk + 1))
@@ -168,5 +169,4 @@ async def test_user(sdk: Sdk) -> None:
 
 
 def test_nothing_is_mounted_on_the_machine(server: Server) -> None:
-    with open("/proc/self/mounts") as mounts:
-        assert str(server.state_dir) not in mounts.read()
+    assert str(server.state_dir) not in Path("/proc/self/mounts").read_text()
