@@ -1,5 +1,6 @@
 """Snapshots: what sandboxes are made from. There is always the driver's default one."""
 
+import logging
 import uuid
 from typing import Self
 
@@ -8,8 +9,10 @@ import msgspec
 from controlplane.drivers.base import Driver
 from controlplane.models import DEFAULT_SNAPSHOT, ORGANIZATION, BuildInfo, Image
 from controlplane.store import Collection, Repository
-from toolbox.errors import BadRequest, Conflict, NotFound
+from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError
 from toolbox.web.middleware import timestamp
+
+log = logging.getLogger(__name__)
 
 
 class Snapshot(msgspec.Struct, kw_only=True, frozen=True):
@@ -117,7 +120,12 @@ class Snapshots:
     async def finish(self) -> None:
         """Finish what an earlier control plane left half done."""
         for snapshot in await self._known.all():
-            if snapshot.state == "removing":
-                await self.remove(snapshot.id)
-            elif snapshot.state == "building" and snapshot.source_sandbox_id is not None:
-                await self.discard(snapshot)
+            half_made = snapshot.state == "building" and snapshot.source_sandbox_id is not None
+            try:
+                if half_made:
+                    await self.discard(snapshot)
+                elif snapshot.state == "removing":
+                    await self.remove(snapshot.id)
+            except ToolboxError as error:
+                fields = {"snapshot": snapshot.id, "reason": error.message}
+                log.warning("a snapshot stays", extra={"fields": fields})

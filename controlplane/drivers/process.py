@@ -5,7 +5,6 @@ It separates directories and processes, not users: code in one sandbox can reach
 
 import asyncio
 import errno
-import getpass
 import os
 import pwd
 import shutil
@@ -362,9 +361,9 @@ async def _file_work(what: str, work: Callable[[threading.Event], _R]) -> _R:
 def _user() -> str:
     """Return the name of the user we run as; in a container it may have none, only a number."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _machine(directory: Path) -> Resources:

@@ -17,6 +17,7 @@ from tests.controlplane.conftest import Plane
 
 Start = Callable[..., Awaitable[Toolboxd]]
 Find = Callable[[Path], list[int]]
+CGROUPS = Cgroups.find("toolboxd-test")
 
 
 pytestmark = pytest.mark.usefixtures("reap_orphans")
@@ -109,7 +110,7 @@ async def test_adopted_daemon_that_dies_shows(tmp_path: Path, start_toolboxd: St
 
 async def test_kill_and_adopt_what_is_paused_and_mounted(tmp_path: Path, start_toolboxd: Start) -> None:
     state, path = tmp_path / "state", str(tmp_path / "mounted") if os.geteuid() == 0 else "~/mounted"
-    can_pause = Cgroups.find("toolboxd-test").can_freeze
+    can_pause = CGROUPS.can_freeze
     first = await start_toolboxd("up", "--port", "0")
     async with connected(first, state) as plane:
         await plane.call("POST", "/volumes", json={"name": "shared"})
