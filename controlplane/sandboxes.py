@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from typing import Any, Self
+from collections.abc import Awaitable
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from controlplane.volumes import Volumes, mounts_of
 from controlplane.wishes import check_labels, destroy_time, minutes, new_record
 from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError, Unavailable
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _INTERVALS = {
@@ -92,13 +94,16 @@ class Sandboxes:
     async def create(self, wanted: CreateSandbox) -> Record:
         """Make a sandbox and start it. Raises `BadRequest`, `NotFound`, `Conflict` (the name), `DriverError`."""
         resources = self.driver.check(wanted)
+        if wanted.build_info is not None:
+            raise BadRequest("buildInfo: images are not built here")
         snapshot = await self._snapshots.usable(wanted.snapshot)
         record = await self.specify(wanted, resources, snapshot)
         return await self.make(record)
 
     async def specify(self, wanted: CreateSandbox, resources: Resources, snapshot: Snapshot) -> Record:
         """Return the record of a sandbox about to be made from a snapshot. Raises `BadRequest`, `NotFound`."""
-        record = new_record(wanted, resources, snapshot=snapshot.name, user=wanted.user or self.driver.user)
+        user = wanted.user or (snapshot.image.user if snapshot.image is not None else None) or self.driver.user
+        record = new_record(wanted, resources, snapshot=snapshot.name, user=user)
         volumes = await self._volumes.resolve(wanted.volumes or [])
         return msgspec.structs.replace(
             record,
@@ -118,13 +123,21 @@ class Sandboxes:
             await self.steps.add(record)
             try:
                 return await self.bring_up(record)
-            except ToolboxError:
+            except ToolboxError as error:
                 # Half a sandbox helps nobody: the client gets the reason.
-                await self.driver.delete(record.id)
-                await self.steps.forget(record)
+                await self._clear(record, error.message)
                 raise
 
         return await self.steps.hold(record.id, work, f"create {record.id}")
+
+    async def _clear(self, record: Record, reason: str) -> None:
+        """Remove a sandbox that could not be made; one that cannot even be removed now stays to be deleted."""
+        try:
+            await self.driver.delete(record.id)
+        except ToolboxError:
+            await self.steps.move(record, State.ERROR, reason=reason)
+            return
+        await self.steps.forget(record)
 
     async def bring_up(self, record: Record) -> Record:
         """Make what lasts of a sandbox that is being created, and start it. Raises `DriverError`."""
@@ -191,10 +204,10 @@ class Sandboxes:
         await self._archive.forget(record.id)
         return started
 
-    async def guard(self, record: Record, work: Any) -> Record:
-        """Await work that starts a sandbox; its failure is put into the record too. Raises what it raises."""
+    async def guard(self, record: Record, work: Awaitable[T]) -> T:
+        """Await work that starts or stops a sandbox; its failure is put into the record too. Raises what it raises."""
         try:
-            found: Record = await work
+            found = await work
         except ToolboxError as error:
             await self.steps.move(record, State.ERROR, reason=error.message, recoverable=True)
             raise
@@ -215,7 +228,8 @@ class Sandboxes:
                 return record
             stopping = await self.steps.move(record, State.STOPPING)
             await self._upstreams.close(record.id)
-            await self.driver.stop(record.id, force=force)
+            # It may still run: recovering it starts it anew, stopping it can be tried again.
+            await self.guard(stopping, self.driver.stop(record.id, force=force))
             stopped = await self.steps.move(stopping, State.STOPPED)
             return await self._destroy(stopped) if record.auto_delete_interval == 0 else stopped
 

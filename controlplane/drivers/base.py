@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -117,6 +118,14 @@ class Driver(ABC):
     """The user that sandboxes run as by default."""
     mounts_in_home = False
     """Whether a mount path may begin with `~/`, for a home that has no fixed place."""
+
+    @abstractmethod
+    async def __aenter__(self) -> Self:
+        """Get ready. Raises `ConfigError`."""
+
+    @abstractmethod
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of everything."""
 
     def cannot(self, what: str) -> BadRequest:
         """Return the refusal of something that this driver never does."""

@@ -49,6 +49,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What it sees where: source and target."""
     entrypoint: list[str] = []
     """The command beside it."""
+    variables: Mapping[str, str] = {}
+    """Options that all daemons have."""
 
 
 class Daemon:
@@ -194,7 +196,7 @@ async def _spawn(sandbox_id: str, place: Place, within: Surroundings, children: 
             command,
             # `python -m` finds the package from here, installed or not.
             cwd=str(Path(toolbox.__file__).parent.parent),
-            env=_environment(sandbox_id, within, os.environ),
+            env={**_environment(sandbox_id, within, os.environ), **within.variables},
             stdout=stdout,
             stderr=log_file.fileno(),
         )

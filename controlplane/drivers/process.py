@@ -36,14 +36,15 @@ _R = TypeVar("_R")
 
 
 class ProcessDriver(Driver):
-    """Runs one `toolboxd serve` for each sandbox, on a unix socket."""
+    """Runs one `toolboxd serve` for each sandbox, on a unix socket; `options` are variables for all of them."""
 
     name = "process"
     mounts_in_home = True
 
-    def __init__(self, state_dir: Path, children: Children) -> None:
+    def __init__(self, state_dir: Path, children: Children, options: Mapping[str, str]) -> None:
         self.user = _user()
         self._children = children
+        self._options = options
         self._places = Places(state_dir)
         self._volumes = VolumeDirectories(state_dir / "volumes")
         self._points = MountPoints(state_dir / "mount-points.json")
@@ -218,6 +219,7 @@ class ProcessDriver(Driver):
             cgroups=[str(each) for each in groups],
             mounts=mounts,
             entrypoint=launch.entrypoint,
+            variables=self._options,
         )
 
     def _limit(self, launch: Launch) -> None:
