@@ -184,7 +184,7 @@ class Driver(ABC):
         raise self.cannot("limit the network")
 
     async def export(self, sandbox_id: str, target: Path) -> None:
-        """Write the files of a stopped sandbox to one file. Raises `BadRequest`, `DriverError`."""
+        """Write the files of a stopped sandbox to one file, whole or not at all. Raises `BadRequest`, `DriverError`."""
         raise self.cannot("archive sandboxes")
 
     async def restore(self, launch: Launch, source: Path) -> None:
@@ -208,7 +208,7 @@ class Driver(ABC):
         raise self.cannot("build images")
 
     async def remove_image(self, ref: str) -> None:
-        """Remove an image that nothing uses any more. What is not there counts as removed."""
+        """Remove an image, by its own `ref` or that it was to be made under. What is not there counts as removed."""
 
     async def make_volume(self, volume_id: str) -> None:
         """Make a volume. Raises `BadRequest`, `DriverError`."""
