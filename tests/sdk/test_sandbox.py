@@ -277,8 +277,6 @@ async def test_labels_intervals_and_activity(sdk: Sdk, make: Make) -> None:
     assert (sandbox.auto_destroy_at, sandbox.auto_delete_interval) == (None, -1)
     with pytest.raises(DaytonaValidationError):
         await sandbox.set_autostop_interval(-1)
-    with pytest.raises(DaytonaBadRequestError):
-        await sandbox.set_auto_pause_interval(5)
 
 
 @scenario
