@@ -4,11 +4,13 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -255,20 +257,25 @@ class Crashes(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(400)  # many starts of a server, one after the other
-def test_crashes(tmp_path: Path) -> None:
+def test_crashes(tmp_path: Path, processes_of: Callable[[Path], list[int]]) -> None:
     class Here(Crashes):
         directory = tmp_path
 
-    run_state_machine_as_test(
-        Here,
-        settings=settings(
-            max_examples=4,
-            stateful_step_count=10,
-            derandomize=True,
-            database=None,
-            # What a failure depends on is the moment of the kill, so shrinking does not find less.
-            phases=(Phase.generate,),
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    try:
+        run_state_machine_as_test(
+            Here,
+            settings=settings(
+                max_examples=4,
+                stateful_step_count=10,
+                derandomize=True,
+                database=None,
+                # What a failure depends on is the moment of the kill, so shrinking does not find less.
+                phases=(Phase.generate,),
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        # Of a run that failed: a server that does not come back ends nothing.
+        for pid in processes_of(tmp_path):
+            os.kill(pid, signal.SIGKILL)
