@@ -37,6 +37,7 @@ from controlplane.routes_access import routes as access_routes
 from controlplane.routes_accounts import routes as account_routes
 from controlplane.routes_copies import routes as copy_routes
 from controlplane.routes_pools import routes as pool_routes
+from controlplane.routes_volumes import routes as volume_routes
 from controlplane.sandboxes import Sandboxes
 from controlplane.snapshots import Snapshots
 from controlplane.steps import Steps
@@ -59,7 +60,15 @@ from toolbox.web.relay import keep_relayed_headers
 from toolbox.web.server import Server, build_application
 
 # Words that stand for themselves come before those that take any: `/sandbox/ssh-access` before `/sandbox/{sandbox}`.
-ENDPOINTS: list[Endpoint] = [*access_routes, *account_routes, *copy_routes, *pool_routes, *routes]
+ENDPOINTS: list[Endpoint] = [
+    *access_routes,
+    *account_routes,
+    *copy_routes,
+    *pool_routes,
+    *volume_routes,
+    *routes,
+]
+_DRIVERS = ("process", "docker")
 _DRIVERS = ("process", "docker")
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
@@ -158,6 +167,7 @@ async def _enter_services(
         )
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
+        await volumes.settle()
         sandboxes.steps.tasks.start(Lifetimes(sandboxes, copies).watch(), "lifetimes")
         telemetry = Telemetry(history, sandboxes, upstreams)
         steps.tasks.start(telemetry.watch(), "telemetry")

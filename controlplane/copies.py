@@ -15,6 +15,9 @@ from controlplane.wishes import checked_name
 from toolbox.errors import BadRequest, Conflict, ToolboxError
 from toolbox.web.middleware import timestamp
 
+_ARCHIVED = (State.ARCHIVING, State.ARCHIVED, State.RESTORING)
+"""States in which a sandbox's files may be in the archive alone."""
+
 
 class Copies:
     """Copies sandboxes."""
@@ -77,9 +80,9 @@ class Copies:
 
             async def copy() -> None:
                 try:
-                    image = await self._driver.snapshot(record.id, f"snapshot-{wanted.id}")
+                    image = await self._driver.snapshot(record.id, self._snapshots.ref_of(wanted))
                 except ToolboxError:
-                    await self._snapshots.remove(wanted.id)
+                    await self._snapshots.discard(wanted)
                     raise
                 await self._snapshots.settle(
                     wanted,
@@ -128,13 +131,16 @@ class Copies:
         async def first(record: Record) -> Record:
             if record.state is not State.STOPPED:
                 raise BadRequest(f"sandbox {record.name} is {record.state}: only a stopped one can be archived")
+            # A file that is there while archiving is whole: that is how it is known after a crash.
+            await self._archive.forget(record.id)
             return await self._steps.move(record, State.ARCHIVING, backup_state="InProgress")
 
         return await self._steps.begin(id_or_name, first, self._finish_archive, "archive")
 
     async def _finish_archive(self, record: Record) -> Record:
         try:
-            await self._driver.export(record.id, self._archive.file(record.id))
+            if not await self._archive.has(record.id):
+                await self._driver.export(record.id, self._archive.file(record.id))
             await self._driver.discard(record.id)
         except ToolboxError as error:
             return await self._steps.move(record, State.STOPPED, reason=error.message, backup_state="Error")
@@ -142,7 +148,10 @@ class Copies:
 
     async def settle(self) -> None:
         """Finish what an earlier control plane left half done."""
-        for record in await self._steps.store.everything():
+        await self._snapshots.finish()
+        records = await self._steps.store.everything()
+        await self._archive.keep({record.id for record in records if record.state in _ARCHIVED})
+        for record in records:
             if record.state is State.ARCHIVING:
                 await self._steps.begin(record.id, self._same, self._finish_archive, "archive")
             elif record.state is State.RESTORING:

@@ -8,7 +8,7 @@ from controlplane.copies import Copies
 from controlplane.models import Record
 from controlplane.sandboxes import Sandboxes
 from controlplane.states import State
-from toolbox.errors import ToolboxError
+from toolbox.errors import NotFound, ToolboxError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,10 @@ class Lifetimes:
         await self._sandboxes.steps.write_activity()
         for record in await self._sandboxes.steps.store.everything():
             try:
-                await self._act(record, now)
+                # Those before it took their time: what was due may be so no more.
+                await self._act(await self._sandboxes.seen(record.id), now)
+            except NotFound:
+                continue
             except ToolboxError as error:
                 fields = {"sandbox": record.id, "reason": error.message}
                 log.warning("what was due for a sandbox failed", extra={"fields": fields})

@@ -223,6 +223,25 @@ class ForkRequest(Model):
     name: str | None = None
 
 
+class VolumeRequest(Model):
+    """How the new volume is called; without a name it is called by its id."""
+
+    name: str | None = None
+
+
+class VolumeDto(Model):
+    """A volume."""
+
+    id: str
+    name: str
+    organization_id: str
+    state: str
+    created_at: str
+    updated_at: str
+    last_used_at: str | None
+    error_reason: str | None
+
+
 class SnapshotRequest(Model):
     """How the snapshot is called."""
 

@@ -31,6 +31,8 @@ _INTERVALS = {
     "autopause": ("auto_pause_interval", 0),
 }
 """Word in the URL -> field, least value."""
+_INSTEAD = {"autostop": "auto_pause_interval", "autopause": "auto_stop_interval"}
+"""What one of the two turns off."""
 _ALIVE = frozenset(State) - {State.STOPPED, State.STOPPING, State.ARCHIVED, State.ERROR, State.DESTROYING}
 """States in which a daemon may run that a new control plane takes over."""
 Claim = Callable[[Record], Awaitable[Record | None]]
@@ -269,11 +271,17 @@ class Sandboxes:
         return await self.steps.change(id_or_name, labels=labels)
 
     async def set_interval(self, id_or_name: str, kind: str, value: int) -> Record:
-        """Change an automatic interval. Raises `NotFound`, `BadRequest`."""
+        """Change an automatic interval; an idle sandbox is stopped or paused, as was said last.
+
+        Raises `NotFound`, `BadRequest`.
+        """
         field, least = _INTERVALS[kind]
         if kind == "autopause" and value and Ability.PAUSE not in self.driver.abilities:
             raise self.driver.cannot("pause sandboxes")
-        return await self.steps.change(id_or_name, **{field: minutes(kind, value, least=least)})
+        changes = {field: minutes(kind, value, least=least)}
+        if value > 0 and (other := _INSTEAD.get(kind)) is not None:
+            changes[other] = 0
+        return await self.steps.change(id_or_name, **changes)
 
     async def set_ttl(self, id_or_name: str, value: int) -> Record:
         """Change how long the sandbox may live, counted from its creation. Raises `NotFound`, `BadRequest`."""
@@ -374,6 +382,8 @@ class Sandboxes:
                 pass  # builds go on where they were (`Builds`)
             case State.PAUSED if self.driver.is_running(record.id):
                 pass
+            case State.PAUSING | State.RESUMING if access is not None:
+                await self._connect(record, await self.driver.resume(record.id))
             case _ if access is not None:
                 await self._connect(record, access)
             case State.ARCHIVING | State.RESTORING:

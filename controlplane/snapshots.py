@@ -1,5 +1,6 @@
 """Snapshots: what sandboxes are made from. There is always the driver's default one."""
 
+import logging
 import uuid
 from typing import Self
 
@@ -8,8 +9,10 @@ import msgspec
 from controlplane.drivers.base import Driver
 from controlplane.models import DEFAULT_SNAPSHOT, EVERYBODY, BuildInfo, Image, organization
 from controlplane.store import Collection, Repository
-from toolbox.errors import BadRequest, Conflict, NotFound
+from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError
 from toolbox.web.middleware import timestamp
+
+log = logging.getLogger(__name__)
 
 
 class Snapshot(msgspec.Struct, kw_only=True, frozen=True):
@@ -106,6 +109,30 @@ class Snapshots:
         found = await self.get(id_or_name)
         if found.general:
             raise Conflict(f"snapshot {found.name} is everybody's: it cannot be removed")
-        await self._known.remove(found.id)
+        await self.settle(found, state="removing")
         if found.image is not None:
             await self._driver.remove_image(found.image.ref)
+        await self._known.remove(found.id)
+
+    async def discard(self, snapshot: Snapshot) -> None:
+        """Remove what there is of a snapshot that was being made of a sandbox. Raises `DriverError`."""
+        await self._driver.remove_image(self.ref_of(snapshot))
+        await self._known.remove(snapshot.id)
+
+    @staticmethod
+    def ref_of(snapshot: Snapshot) -> str:
+        """Return what the driver is to call the image of a snapshot of a sandbox."""
+        return f"snapshot-{snapshot.id}"
+
+    async def finish(self) -> None:
+        """Finish what an earlier control plane left half done."""
+        for snapshot in await self._known.all():
+            half_made = snapshot.state == "building" and snapshot.source_sandbox_id is not None
+            try:
+                if half_made:
+                    await self.discard(snapshot)
+                elif snapshot.state == "removing":
+                    await self.remove(snapshot.id)
+            except ToolboxError as error:
+                fields = {"snapshot": snapshot.id, "reason": error.message}
+                log.warning("a snapshot stays", extra={"fields": fields})

@@ -1,5 +1,6 @@
 """Volumes: directories that outlive sandboxes and can be in several at once."""
 
+import logging
 import posixpath
 import uuid
 from collections.abc import Sequence
@@ -11,6 +12,10 @@ from controlplane.models import VolumeMount, organization
 from controlplane.store import Collection, Repository
 from toolbox.errors import BadRequest, NotFound, ToolboxError
 from toolbox.web.middleware import timestamp
+
+log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 255
 
 
 class Volume(msgspec.Struct, kw_only=True, frozen=True):
@@ -36,6 +41,8 @@ class Volumes:
 
     async def create(self, name: str | None) -> Volume:
         """Make a volume. Raises `Conflict` (the name), `BadRequest`, `DriverError`."""
+        if name and ("/" in name or not name.isprintable() or len(name) > _LONGEST_NAME):
+            raise BadRequest(f"name: at most {_LONGEST_NAME} printable characters, no '/'")
         now, volume_id = timestamp(), str(uuid.uuid4())
         volume = Volume(id=volume_id, name=name or volume_id, state="creating", created_at=now, updated_at=now)
         await self._known.add(volume)
@@ -62,28 +69,55 @@ class Volumes:
     async def remove(self, id_or_name: str) -> None:
         """Remove a volume with what is in it. Raises `NotFound`, and `BadRequest` when a sandbox has it."""
         volume = await self.get(id_or_name)
-        if volume.state != "ready":
+        if volume.state not in ("ready", "error"):
             raise BadRequest(f"volume {volume.name} is {volume.state}: only a ready one can be removed")
         for record in await self._store.everything():
             if any(mount.volume_id == volume.id for mount in record.volumes):
                 raise BadRequest(f"volume {volume.name} is in sandbox {record.name}")
         await self._known.save(msgspec.structs.replace(volume, state="deleting", updated_at=timestamp()))
-        await self._driver.remove_volume(volume.id)
+        await self._finish_removal(volume)
+
+    async def _finish_removal(self, volume: Volume) -> None:
+        try:
+            await self._driver.remove_volume(volume.id)
+        except ToolboxError as error:
+            failed = msgspec.structs.replace(volume, state="error", error_reason=error.message, updated_at=timestamp())
+            await self._known.save(failed)
+            raise
         await self._known.remove(volume.id)
+
+    async def settle(self) -> None:
+        """Finish what an earlier control plane left half done: nobody learned of a volume that was being made."""
+        for volume in await self.all():
+            if volume.state in ("creating", "deleting"):
+                try:
+                    await self._finish_removal(volume)
+                except ToolboxError as error:
+                    log.warning("a volume stays", extra={"fields": {"volume": volume.id, "reason": error.message}})
 
     async def resolve(self, wanted: Sequence[VolumeMount]) -> list[VolumeMount]:
         """Return the mounts with ids in place of names. Raises `NotFound`, `BadRequest` for a path that cannot be."""
         found, paths = [], set[str]()
         for mount in wanted:
+            path = self._mount_path(mount.mount_path)
             volume = await self.get(mount.volume_id)
-            path = posixpath.normpath(mount.mount_path)
-            if not mount.mount_path.startswith("/") or path == "/" or "\0" in path:
-                raise BadRequest(f"volumes: mountPath must be an absolute path: {mount.mount_path!r}")
             if path in paths:
                 raise BadRequest(f"volumes: two of them at {path}")
             paths.add(path)
             found.append(VolumeMount(volume_id=volume.id, mount_path=path, subpath=_subpath(mount.subpath)))
         return found
+
+    def _mount_path(self, wanted: str) -> str:
+        if self._driver.mounts_in_home and wanted.startswith("~/"):
+            path = posixpath.normpath(wanted.removeprefix("~/"))
+            inside = path not in (".", "..") and not path.startswith(("/", "../"))
+            path = f"~/{path}"
+        else:
+            path = "/" + posixpath.normpath(wanted).lstrip("/")
+            inside = wanted.startswith("/") and path != "/"
+        if not inside or "\0" in path:
+            raise BadRequest(f"volumes: mountPath must be an absolute path: {wanted!r}")
+        return path
 
 
 def mounts_of(volumes: Sequence[VolumeMount]) -> list[Mount]:

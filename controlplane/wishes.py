@@ -33,6 +33,7 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
         raise BadRequest("autoPauseInterval: a sandbox is either stopped or paused by itself, not both")
     if wanted.queue_timeout is not None and wanted.queue_timeout < 1:
         raise BadRequest("queueTimeout: must be a positive number of minutes")
+    auto_stop, auto_pause = _idle_intervals(wanted)
     return Record(
         id=sandbox_id,
         name=checked_name(wanted.name) if wanted.name else sandbox_id,
@@ -57,6 +58,17 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
         updated_at=now,
         last_activity_at=now,
     )
+
+
+def _idle_intervals(wanted: CreateSandbox) -> tuple[int, int]:
+    """Return when an idle sandbox is stopped, and when it is paused: one of the two at most."""
+    auto_pause = minutes("autoPauseInterval", wanted.auto_pause_interval)
+    auto_stop = minutes("autoStopInterval", wanted.auto_stop_interval, 0 if auto_pause else DEFAULT_AUTO_STOP)
+    if auto_pause and auto_stop:
+        raise BadRequest("autoPauseInterval: an idle sandbox is either paused or stopped (autoStopInterval: 0)")
+    if auto_pause and wanted.auto_delete_interval == 0:
+        raise BadRequest("autoPauseInterval: an ephemeral sandbox (autoDeleteInterval: 0) cannot be paused")
+    return auto_stop, auto_pause
 
 
 def minutes(name: str, value: int | None, default: int = 0, *, least: int = 0) -> int:

@@ -55,7 +55,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
     volume_id: str
     path: str
-    """Absolute path in the sandbox."""
+    """Absolute path in the sandbox, or in its home (`~/…`) if the driver has that."""
     subpath: str = ""
     """Directory in the volume that is mounted, made if it is not there; empty for all of it."""
 
@@ -116,6 +116,8 @@ class Driver(ABC):
     abilities: frozenset[Ability] = frozenset()
     user: str
     """The user that sandboxes run as by default."""
+    mounts_in_home = False
+    """Whether a mount path may begin with `~/`, for a home that has no fixed place."""
 
     @abstractmethod
     async def __aenter__(self) -> Self:
@@ -190,7 +192,7 @@ class Driver(ABC):
         raise self.cannot("limit the network")
 
     async def export(self, sandbox_id: str, target: Path) -> None:
-        """Write the files of a stopped sandbox to one file. Raises `BadRequest`, `DriverError`."""
+        """Write the files of a stopped sandbox to one file, whole or not at all. Raises `BadRequest`, `DriverError`."""
         raise self.cannot("archive sandboxes")
 
     async def restore(self, launch: Launch, source: Path) -> None:
@@ -214,7 +216,7 @@ class Driver(ABC):
         raise self.cannot("build images")
 
     async def remove_image(self, ref: str) -> None:
-        """Remove an image that nothing uses any more. What is not there counts as removed."""
+        """Remove an image, by its own `ref` or that it was to be made under. What is not there counts as removed."""
 
     async def make_volume(self, volume_id: str) -> None:
         """Make a volume. Raises `BadRequest`, `DriverError`."""

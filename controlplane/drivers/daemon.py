@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 import toolbox
 from controlplane.drivers.base import Access, Address, DriverError, Launch
 from controlplane.drivers.orphans import Handle, end_marked
@@ -34,6 +36,23 @@ def mark(sandbox_id: str) -> str:
     return f"DAYTONA_SANDBOX_ID={sandbox_id}"
 
 
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a daemon is started in."""
+
+    home: Path
+    temporary: Path
+    user: str | None = None
+    """The user that work is done as, None for our own."""
+    cgroups: list[str] = []
+    """Directories of the groups that it belongs to."""
+    mounts: list[tuple[str, str]] = []
+    """What it sees where: source and target."""
+    entrypoint: list[str] = []
+    """The command beside it."""
+    variables: Mapping[str, str] = {}
+    """Options that all daemons have."""
+
+
 class Daemon:
     """A daemon that answers, and how to reach it."""
 
@@ -45,15 +64,12 @@ class Daemon:
         self._child = child
 
     @classmethod
-    async def start(cls, launch: Launch, place: Place, children: Children, options: Mapping[str, str]) -> "Daemon":
-        """Start the daemon, `options` among its variables, and return once it answers; on failure nothing is left.
-
-        Raises `DriverError`, `OSError`.
-        """
+    async def start(cls, launch: Launch, place: Place, within: Surroundings, children: Children) -> "Daemon":
+        """Start the daemon and return once it answers; on failure nothing is left. Raises `DriverError`, `OSError`."""
         reading, writing = os.pipe()
         output = await _reader(reading)
         try:
-            child = await _spawn(launch.id, place, children, options, stdout=writing)
+            child = await _spawn(launch.id, place, within, children, stdout=writing)
         except BaseException:
             output.close()
             raise
@@ -77,13 +93,15 @@ class Daemon:
         return daemon
 
     @classmethod
-    async def adopt(cls, sandbox_id: str, place: Place) -> "Daemon | None":
-        """Return the daemon that an earlier control plane left running, if it still answers."""
+    async def adopt(cls, sandbox_id: str, place: Place, *, frozen: bool) -> "Daemon | None":
+        """Return the daemon that an earlier control plane left running, if it still answers; a frozen one cannot."""
         stat = await asyncio.to_thread(place.remembered)
         process = Handle.open(stat) if stat is not None else None
         if process is None:
             return None
         daemon = cls(sandbox_id, place, process, None)
+        if frozen:
+            return daemon
         try:
             async with Upstream(await daemon.access()) as upstream:
                 ready = await upstream.is_ready()
@@ -154,18 +172,23 @@ async def _reader(descriptor: int) -> _Output:
     return _Output(reader, transport)
 
 
-async def _spawn(
-    sandbox_id: str, place: Place, children: Children, options: Mapping[str, str], *, stdout: int
-) -> Child:
+async def _spawn(sandbox_id: str, place: Place, within: Surroundings, children: Children, *, stdout: int) -> Child:
+    enter: list[str] = []
+    if within.cgroups or within.mounts:
+        wanted = msgspec.json.encode({"cgroups": within.cgroups, "mounts": within.mounts}).decode()
+        enter = [sys.executable, "-I", "-S", str(Path(__file__).with_name("enter.py")), wanted]
     command = [
+        *enter,
         *(sys.executable, "-m", "toolbox", "serve"),
         *("--socket", str(place.socket)),
         *("--token-file", str(place.token_file)),
         *("--sandbox-id", sandbox_id),
-        *("--work-dir", str(place.home)),
+        *("--work-dir", str(within.home)),
         *("--state-dir", str(place.state)),
         # Standard error goes to a file that is not rotated: only what matters.
         *("--log-level", "warning"),
+        *(("--user", within.user) if within.user else ()),
+        *(("--", *within.entrypoint) if within.entrypoint else ()),
     ]
     log_file = await asyncio.to_thread(place.log.open, "wb", 0)
     with log_file:
@@ -173,13 +196,13 @@ async def _spawn(
             command,
             # `python -m` finds the package from here, installed or not.
             cwd=str(Path(toolbox.__file__).parent.parent),
-            env={**_environment(sandbox_id, place, os.environ), **options},
+            env={**_environment(sandbox_id, within, os.environ), **within.variables},
             stdout=stdout,
             stderr=log_file.fileno(),
         )
 
 
-def _environment(sandbox_id: str, place: Place, own: Mapping[str, str]) -> dict[str, str]:
+def _environment(sandbox_id: str, within: Surroundings, own: Mapping[str, str]) -> dict[str, str]:
     """Return the daemon's variables: a chosen few of ours, since the rest may hold secrets, and the sandbox's own."""
     inherited = {
         name: value
@@ -187,7 +210,7 @@ def _environment(sandbox_id: str, place: Place, own: Mapping[str, str]) -> dict[
         if name in _INHERITED or name.startswith("LC_") or name.endswith(_INHERITED_ENDINGS)
     }
     name, _, value = mark(sandbox_id).partition("=")
-    return {**inherited, name: value, "HOME": str(place.home), "TMPDIR": str(place.temporary)}
+    return {**inherited, name: value, "HOME": str(within.home), "TMPDIR": str(within.temporary)}
 
 
 def _handle(child: Child) -> Handle:

@@ -64,8 +64,15 @@ class Place:
     def remove(self) -> None:
         """Remove everything. Raises `OSError`."""
         self.socket.unlink(missing_ok=True)
-        if self.root.exists():
-            shutil.rmtree(self.root, onerror=_make_removable)
+        remove_tree(self.root)
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Make a user the owner of all files of the sandbox. Raises `OSError`."""
+        for top in (self.home, self.temporary):
+            for _, directories, files, descriptor in os.fwalk(top):
+                os.fchown(descriptor, uid, gid)
+                for name in (*directories, *files):
+                    os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)
 
     def token(self) -> str:
         """Return the sandbox's token. Raises `OSError`."""
@@ -101,6 +108,12 @@ class Place:
         return identity.find()
 
 
+def remove_tree(directory: Path) -> None:
+    """Remove a directory with all in it, whatever its modes; nothing happens when it is not there. Raises `OSError`."""
+    if directory.exists():
+        shutil.rmtree(directory, onerror=_make_removable)
+
+
 def _make_removable(_function: object, path: str, _error: object) -> None:
     """Remove what a sandbox made read-only: open the directory it is in and try again."""
     parent = Path(path).parent
@@ -124,11 +137,14 @@ class Places:
         # A socket's path is short by the kernel's rule; a state directory need not be.
         digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
         self.sockets = near if fits else Path(tempfile.gettempdir()) / f"toolboxd-{os.getuid()}-{digest}"
+        self.images = state_dir / "images"
+        self.name = f"toolboxd-{digest[:8]}"
+        """What names things of this state directory where there are others."""
 
     def open(self) -> None:
         """Create the directories. Raises `ConfigError`."""
         try:
-            for directory in (self.root, self.sockets):
+            for directory in (self.root, self.sockets, self.images):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.sockets.lstat()
         except OSError as error:
@@ -144,6 +160,15 @@ class Places:
     def of(self, sandbox_id: str) -> Place:
         """Return the place of one sandbox."""
         return Place(self.root / sandbox_id, self.sockets / f"{sandbox_id}.sock")
+
+    def image(self, ref: str) -> Path:
+        """Return the file of an image."""
+        return self.images / f"{ref}.tar"
+
+    def remove_image(self, ref: str) -> None:
+        """Remove an image, made or half made. Raises `OSError`."""
+        for file in (self.image(ref), self.images / f"{ref}.tar.part"):
+            file.unlink(missing_ok=True)
 
     def ids(self) -> list[str]:
         """Return the ids of all sandboxes that have something on disk."""

@@ -1,15 +1,15 @@
 """What the process driver cannot give: asked for, it is refused by name."""
 
-from controlplane.models import DEFAULT_SNAPSHOT, CreateSandbox
+import os
+import pwd
+
+from controlplane.drivers.base import Resources
+from controlplane.models import CreateSandbox
 from toolbox.errors import BadRequest
 
 _NEVER = {
     "build_info": "buildInfo",
-    "volumes": "volumes",
     "secrets": "secrets",
-    "cpu": "cpu",
-    "memory": "memory",
-    "disk": "disk",
     "gpu": "gpu",
     "gpu_type": "gpuType",
     "spot": "spot",
@@ -20,17 +20,36 @@ _NEVER = {
     "outbound_proxy_url": "outboundProxyUrl",
     "otel_endpoint_override": "otelEndpointOverride",
     "linked_sandbox": "linkedSandbox",
-    "auto_pause_interval": "autoPauseInterval",
 }
 """Fields that may only be absent, empty, zero or false: field -> wire name."""
 
 
-def check_supported(wanted: CreateSandbox, *, driver: str, user: str) -> None:
+def check_supported(wanted: CreateSandbox, *, driver: str, user: str, can_pause: bool) -> None:
     """Raise `BadRequest` naming the first field that cannot be honoured."""
     for field, name in _NEVER.items():
         if getattr(wanted, field):
             raise BadRequest(f"{name}: the {driver} driver cannot do that")
-    if wanted.snapshot and wanted.snapshot != DEFAULT_SNAPSHOT:
-        raise BadRequest(f"snapshot: the {driver} driver only has {DEFAULT_SNAPSHOT!r}, not {wanted.snapshot!r}")
+    if wanted.auto_pause_interval and not can_pause:
+        raise BadRequest(f"autoPauseInterval: the {driver} driver cannot pause sandboxes on this machine")
     if wanted.user and wanted.user != user:
-        raise BadRequest(f"user: the {driver} driver runs everything as {user!r}")
+        check_user(wanted.user, own=user)
+
+
+def check_user(name: str, *, own: str) -> pwd.struct_passwd:
+    """Return a user that work can be done as. Raises `BadRequest`."""
+    if os.geteuid() != 0:
+        raise BadRequest(f"user: without root the process driver runs everything as {own!r}")
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise BadRequest(f"user: this machine has no user {name!r}") from None
+
+
+def check_resources(wanted: Resources, machine: Resources, *, can_limit: bool) -> None:
+    """Raise `BadRequest` naming what the machine does not have, or what cannot be limited."""
+    for field in ("cpu", "memory", "disk"):
+        value, most = getattr(wanted, field), getattr(machine, field)
+        if not 1 <= value <= most:
+            raise BadRequest(f"{field}: must be from 1 to {most}, which is what this machine has")
+        if value < most and not can_limit and field != "disk":
+            raise BadRequest(f"{field}: no control group can be made on this machine, so it cannot be limited")

@@ -11,11 +11,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from controlplane.drivers.cgroups import Cgroups
 from tests.conftest import Toolboxd
 from tests.controlplane.conftest import Plane
 
 Start = Callable[..., Awaitable[Toolboxd]]
 Find = Callable[[Path], list[int]]
+CGROUPS = Cgroups.find("toolboxd-test")
 
 
 pytestmark = pytest.mark.usefixtures("reap_orphans")
@@ -104,6 +106,33 @@ async def test_adopted_daemon_that_dies_shows(tmp_path: Path, start_toolboxd: St
                 await asyncio.sleep(0.01)
         assert found["state"] == "error"
         assert "not known" in found["errorReason"]
+
+
+async def test_kill_and_adopt_what_is_paused_and_mounted(tmp_path: Path, start_toolboxd: Start) -> None:
+    state, path = tmp_path / "state", str(tmp_path / "mounted") if os.geteuid() == 0 else "~/mounted"
+    can_pause = CGROUPS.can_freeze
+    first = await start_toolboxd("up", "--port", "0")
+    async with connected(first, state) as plane:
+        await plane.call("POST", "/volumes", json={"name": "shared"})
+        volumes = [{"volumeId": "shared", "mountPath": path}]
+        one, two = [await plane.create(name=name, volumes=volumes) for name in ("one", "two")]
+        if can_pause:
+            await plane.call("POST", "/sandbox/two/pause")
+        first.process.kill()
+        await first.end()
+    second = await start_toolboxd("up", "--port", "0")
+    async with connected(second, state) as plane:
+        assert (await plane.call("GET", "/sandbox/one"))["state"] == "started"
+        assert (await plane.call("GET", "/sandbox/two"))["state"] == ("paused" if can_pause else "started")
+        await plane.call("POST", "/sandbox/two/start")
+        await plane.execute(one, f"echo seen > {path}/file")
+        assert await plane.execute(two, f"cat {path}/file") == "seen"
+        await plane.call("DELETE", "/sandbox/one")
+        assert await plane.execute(two, f"cat {path}/file") == "seen"
+        await plane.call("DELETE", "/sandbox/two")
+        assert not (tmp_path / "mounted").exists()
+        await plane.call("DELETE", "/volumes/shared")
+    assert (await second.end())[0] == 0
 
 
 async def test_kill_within_create_leaks_nothing(tmp_path: Path, start_toolboxd: Start, processes_of: Find) -> None:

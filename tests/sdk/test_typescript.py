@@ -25,6 +25,7 @@ SCRIPTS: dict[str, dict[str, str]] = {
     "code_run": {},
     "code_run_old": {},
     "interpreter": {},
+    "volume": {},
     "computer_use": {},
     "screenshots": {},
     "input": {},

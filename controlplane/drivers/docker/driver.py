@@ -355,7 +355,7 @@ class DockerDriver(Driver):
 
     async def remove_image(self, ref: str) -> None:
         """Remove an image of ours, once nothing is made of it any more. Raises `DriverError`."""
-        await self._images.remove(ref)
+        await self._images.remove(ref if ":" in ref else self._images.name(ref))
 
     async def make_volume(self, volume_id: str) -> None:
         """Make a volume. Raises `DriverError`."""
