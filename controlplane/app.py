@@ -10,11 +10,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from controlplane.archive import Archive
+from controlplane.builds import Builds
 from controlplane.copies import Copies
+from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors
 from controlplane.drivers.process import ProcessDriver
 from controlplane.gateway import Gateway
@@ -22,11 +25,17 @@ from controlplane.grants import Grants
 from controlplane.keys import SandboxKeys, machine_key
 from controlplane.lifetimes import Lifetimes
 from controlplane.links import Links
+from controlplane.objectstore.credentials import Issuer
+from controlplane.objectstore.multipart import Uploads
+from controlplane.objectstore.objects import Objects
+from controlplane.objectstore.routes import Storage
+from controlplane.objectstore.routes import routes as storage_routes
 from controlplane.previews import Previews, finish_preview
 from controlplane.proxy import Proxy
 from controlplane.routes import routes
 from controlplane.routes_access import routes as access_routes
 from controlplane.routes_copies import routes as copy_routes
+from controlplane.routes_images import routes as image_routes
 from controlplane.sandboxes import Sandboxes
 from controlplane.snapshots import Snapshots
 from controlplane.steps import Steps
@@ -46,7 +55,7 @@ from toolbox.web.relay import keep_relayed_headers
 from toolbox.web.server import Server, build_application
 
 # Words that stand for themselves come before those that take any: `/sandbox/ssh-access` before `/sandbox/{sandbox}`.
-ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *routes]
+ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *image_routes, *storage_routes, *routes]
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
     "code in one sandbox can reach the files of this user. Run code you do not trust in containers."
@@ -63,6 +72,8 @@ class Running:
     api_key: str
     ssh_port: int = 0
     """Port of SSH, 0 when it is off."""
+    storage_port: int = 0
+    """Port of object storage over TLS, 0 when it is off."""
 
 
 async def run(config: UpConfig, stop: asyncio.Event) -> int:
@@ -71,6 +82,8 @@ async def run(config: UpConfig, stop: asyncio.Event) -> int:
         print(NOTICE, file=sys.stderr, flush=True)  # noqa: T201 -- a command line talks
         if server.ssh_port:
             print(f"toolboxd: SSH on port {server.ssh_port}", file=sys.stderr, flush=True)  # noqa: T201
+        if server.storage_port:
+            print(f"toolboxd: object storage on port {server.storage_port}, TLS", file=sys.stderr, flush=True)  # noqa: T201
         print(f"export DAYTONA_API_URL={server.api_url}")  # noqa: T201
         print(f"export DAYTONA_API_KEY={server.api_key}", flush=True)  # noqa: T201
         await stop.wait()
@@ -89,7 +102,8 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         key = config.resolve_token()
         if key is None:
             key = await asyncio.to_thread(machine_key, directory / "api-key")
-        keys = SandboxKeys(await asyncio.to_thread(machine_key, directory / "sandbox-secret"))
+        secret = await asyncio.to_thread(machine_key, directory / "sandbox-secret")
+        keys, issuer = SandboxKeys(secret), Issuer(secret)
         upstreams = await stack.enter_async_context(Upstreams())
         doors = Doors(key, allow_origins=frozenset(config.allow_origins), keys=keys, upstreams=upstreams)
         metrics = Metrics()
@@ -98,7 +112,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         tasks.start(metrics.watch_loop(), "event loop lag")
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"
         links = Links(config.public_url, listening_at, config.preview_domain)
-        services = await _enter_services(stack, directory, upstreams, keys, links, doors, sole=sole)
+        services = await _enter_services(stack, directory, upstreams, keys, issuer, links, doors, sole=sole)
         server = Server(build_control_plane({**services, Metrics: metrics}, pipeline), pipeline, mount=links.mount)
         await server.start()
         stack.push_async_callback(server.stop)
@@ -106,8 +120,10 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         if config.ssh_port is not None:
             await gateway.listen(config.host, config.ssh_port, directory / "ssh-host-key")
         port = await server.listen_tcp(config.host, config.port)
+        if config.storage_port is not None:
+            links.storage_port = await _serve_storage(stack, config, directory / "ca", services, pipeline)
         base = config.public_url or f"http://{_WILDCARDS.get(config.host, config.host)}:{port}"
-        yield Running(port, f"{base.rstrip('/')}/api", key, gateway.port)
+        yield Running(port, f"{base.rstrip('/')}/api", key, gateway.port, links.storage_port)
 
 
 async def _enter_services(
@@ -115,6 +131,7 @@ async def _enter_services(
     directory: Path,
     upstreams: Upstreams,
     keys: SandboxKeys,
+    issuer: Issuer,
     links: Links,
     doors: Doors,
     *,
@@ -125,11 +142,15 @@ async def _enter_services(
         children = await stack.enter_async_context(Children(sole=sole))
         driver = await stack.enter_async_context(ProcessDriver(directory, children))
         archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
-        snapshots = await stack.enter_async_context(Snapshots(store, driver))
+        objects = await stack.enter_async_context(Objects(store, directory / "storage"))
+        builds = await stack.enter_async_context(Builds(store, driver, objects, directory / "builds"))
+        snapshots = await stack.enter_async_context(Snapshots(store, driver, builds))
         volumes = Volumes(store, driver)
         sandboxes = await stack.enter_async_context(
             Sandboxes(Steps(store), driver, snapshots, volumes, archive, upstreams, keys)
         )
+        sandboxes.steps.watch(snapshots.watch)
+        declared = await stack.enter_async_context(DeclaredSandboxes(sandboxes, builds))
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
         sandboxes.steps.tasks.start(Lifetimes(sandboxes, copies).watch(), "lifetimes")
@@ -138,8 +159,27 @@ async def _enter_services(
     except (StoreError, sqlite3.Error) as error:
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
     previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
+    storage = Storage(objects, Uploads(objects), issuer)
     found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
-    return {type(each): each for each in found}
+    return {type(each): each for each in (*found, declared, storage, issuer)}
+
+
+async def _serve_storage(
+    stack: AsyncExitStack, config: UpConfig, directory: Path, services: Mapping[type, Any], pipeline: Pipeline
+) -> int:
+    """Serve object storage over TLS and return its port. Raises `ConfigError`, `OSError` from listening."""
+    try:
+        from controlplane.authority import Authority, names_of  # noqa: PLC0415 -- an optional extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"storage-port needs the extra sandbox-toolbox[storage]: {error}") from None
+    authority = Authority(directory)
+    await asyncio.to_thread(authority.open)
+    names = await names_of(config.host, urlsplit(config.public_url or "").hostname or "")
+    tls = await asyncio.to_thread(authority.server_context, names)
+    server = Server(build_application([*storage_routes], services, pipeline), pipeline)
+    await server.start()
+    stack.push_async_callback(server.stop)
+    return await server.listen_tcp(config.host, config.storage_port or 0, tls=tls)
 
 
 def _made(directory: Path) -> Path:

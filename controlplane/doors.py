@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from controlplane.keys import SandboxKeys
+from controlplane.objectstore.routes import OPERATION as STORAGE_OPERATION
 from controlplane.proxy import PREFIX
 from controlplane.upstreams import Upstreams
 from toolbox.errors import Unauthorized
@@ -12,10 +13,15 @@ from toolbox.web.signing import ROUTES, Signatures
 
 PREVIEW_OPERATION = "preview"
 PROXY_OPERATION = "proxy"
+_BRINGS_ITS_OWN = frozenset({PREVIEW_OPERATION, STORAGE_OPERATION})
+"""Operations that check credentials of their own kind."""
 
 
 class Doors(Auth):
-    """Checks the credential of every request; that of a preview is left to `Previews`, which knows what it opens."""
+    """Checks the credential of every request.
+
+    That of a preview is left to `Previews`, which knows what it opens; that of object storage to `Storage`.
+    """
 
     def __init__(self, key: str, *, allow_origins: frozenset[str], keys: SandboxKeys, upstreams: Upstreams) -> None:
         super().__init__(Mode.TOKEN, key, allow_origins=allow_origins)
@@ -25,7 +31,7 @@ class Doors(Auth):
     def check(self, request: web.Request) -> None:
         """Let the request pass, or raise `Unauthorized`."""
         operation = _operation(request)
-        if operation == PREVIEW_OPERATION:
+        if operation in _BRINGS_ITS_OWN:
             return
         if operation == PROXY_OPERATION and self._opens_websocket(request):
             return

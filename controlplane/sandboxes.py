@@ -11,7 +11,7 @@ from controlplane.drivers.base import Ability, Access, Driver, Launch, Network, 
 from controlplane.keys import SandboxKeys
 from controlplane.listing import Filter, Listing
 from controlplane.models import CreateSandbox, Record
-from controlplane.snapshots import Snapshot, Snapshots
+from controlplane.snapshots import Snapshot, Snapshots, with_resources
 from controlplane.states import State
 from controlplane.steps import Steps
 from controlplane.upstreams import Upstreams
@@ -89,14 +89,16 @@ class Sandboxes:
 
     async def create(self, wanted: CreateSandbox) -> Record:
         """Make a sandbox and start it. Raises `BadRequest`, `NotFound`, `Conflict` (the name), `DriverError`."""
-        resources = self.driver.check(wanted)
+        self.driver.check(wanted)
         snapshot = await self._snapshots.usable(wanted.snapshot)
+        resources = self.driver.check(with_resources(wanted, snapshot))
         record = await self.specify(wanted, resources, snapshot)
         return await self.make(record)
 
     async def specify(self, wanted: CreateSandbox, resources: Resources, snapshot: Snapshot) -> Record:
         """Return the record of a sandbox about to be made from a snapshot. Raises `BadRequest`, `NotFound`."""
-        record = new_record(wanted, resources, snapshot=snapshot.name, user=wanted.user or self.driver.user)
+        user = wanted.user or (snapshot.image.user if snapshot.image is not None else None) or self.driver.user
+        record = new_record(wanted, resources, snapshot=snapshot.name, user=user)
         volumes = await self._volumes.resolve(wanted.volumes or [])
         return msgspec.structs.replace(
             record,
@@ -338,13 +340,15 @@ class Sandboxes:
         match record.state:
             case State.STARTED if access is not None:
                 await self._open(record, access)
+            case State.CREATING if access is None and record.build_info is not None:
+                pass  # its client has known it since before it was built (`DeclaredSandboxes`)
             case State.CREATING | State.DESTROYING if access is None or record.state is State.DESTROYING:
                 # The client of a half-made sandbox never learned its id.
                 await self._destroy(record)
             case State.STOPPED | State.ERROR | State.ARCHIVED | State.BUILD_FAILED:
                 pass
             case State.PENDING_BUILD | State.BUILDING_SNAPSHOT | State.PULLING_SNAPSHOT:
-                pass  # builds go on where they were (`Builds`)
+                pass  # builds go on (`DeclaredSandboxes`)
             case State.PAUSED if self.driver.is_running(record.id):
                 pass
             case _ if access is not None:

@@ -159,6 +159,10 @@ class UpConfig(CommonConfig):
         "domain whose subdomains all lead to this server, for previews; *.localhost always does", None
     )
     ssh_port: int | None = option("port for SSH to all sandboxes (0: any free one); without it SSH is off", None)
+    storage_port: int | None = option(
+        "port for object storage over TLS (0: any free one), which the Python SDK needs; without it, /s3 without TLS",
+        None,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
