@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from toolbox.lifetime import TaskSet
 
@@ -17,7 +17,6 @@ class BuildLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[bytes] | None = None
         self._tasks = TaskSet()
         self._waiting: list[bytes] = []
         self._writing = asyncio.Lock()
@@ -27,14 +26,12 @@ class BuildLog:
         self._news: set[asyncio.Event] = set()
 
     async def __aenter__(self) -> Self:
-        self._file = await asyncio.to_thread(self._path.open, "wb", 0)
+        await asyncio.to_thread(self._path.write_bytes, b"")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._file is not None  # noqa: S101 -- entered
         await self._write()
         await self._tasks.close()
-        await asyncio.to_thread(self._file.close)
         self.finish()
 
     def finish(self) -> None:
@@ -55,10 +52,10 @@ class BuildLog:
 
     async def _write(self) -> None:
         async with self._writing:
-            if self._waiting and self._file is not None:
+            if self._waiting:
                 data, self._waiting = b"".join(self._waiting), []
                 try:
-                    await asyncio.to_thread(_write_all, self._file, data)
+                    await asyncio.to_thread(_append, self._path, data)
                 except OSError:
                     self._taken = MOST_BYTES  # a full disk costs the log, not the build
                 else:
@@ -109,7 +106,6 @@ def _read_at(path: Path, offset: int, size: int) -> bytes:
         return b""
 
 
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)

@@ -102,6 +102,11 @@ class Builds:
     async def __aexit__(self, *_: object) -> None:
         await self._tasks.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a build that comes now has to wait for its turn."""
+        return self._turns.locked()
+
     async def plan(self, wanted: CreateBuildInfo) -> Build:
         """Return the build of a declarative image. Raises `BadRequest` for what cannot be built."""
         self._check_ability("build images")
@@ -161,7 +166,7 @@ class Builds:
         return job
 
     async def read_log(self, ref: str, *, follow: bool) -> AsyncIterator[bytes]:
-        """Yield the log of a build from its beginning; with `follow` until the build has ended."""
+        """Yield the log of a build from its beginning; with `follow` until the build, if somebody waits for it, ends."""
         job = self._jobs.get(ref)
         async for data in job.log.follow() if follow and job is not None else read_log(self._log_file(ref)):
             yield data

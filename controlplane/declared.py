@@ -8,13 +8,14 @@ from typing import Self
 import msgspec
 
 from controlplane.builds import Build, Builds
-from controlplane.drivers.base import BuildFailed
 from controlplane.models import CreateBuildInfo, CreateSandbox, Image, Record
 from controlplane.sandboxes import Sandboxes
 from controlplane.snapshots import of_build
 from controlplane.states import State
 from toolbox.errors import BadRequest, NotFound, ToolboxError
 from toolbox.lifetime import TaskSet
+
+_UNFINISHED = frozenset({State.PENDING_BUILD, State.BUILDING_SNAPSHOT, State.CREATING})
 
 
 class DeclaredSandboxes:
@@ -32,13 +33,16 @@ class DeclaredSandboxes:
         """Go on with what an earlier control plane did not finish."""
         self._steps.watch(self._watch)
         for record in await self._steps.store.everything():
-            if record.build_info is not None and record.state in (
-                State.PENDING_BUILD,
-                State.BUILDING_SNAPSHOT,
-                State.CREATING,
-            ):
-                self._make(record)
+            if record.build_info is not None and record.state in _UNFINISHED:
+                await self._go_on(record, record.build_info.snapshot_ref)
         return self
+
+    async def _go_on(self, record: Record, ref: str) -> None:
+        build = await self._builds.find(ref)
+        if build is not None:
+            self._make(record, build)
+        else:
+            await self._steps.move(record, State.ERROR, reason="what its image is built from is forgotten")
 
     async def __aexit__(self, *_: object) -> None:
         """Stop; what is not finished is gone on with by the next control plane."""
@@ -60,7 +64,7 @@ class DeclaredSandboxes:
         # Whose user is known when the image is: until then, only what the client asked for.
         record = msgspec.structs.replace(record, state=State.PENDING_BUILD, user=wanted.user or "")
         await self._steps.add(record)
-        self._make(record)
+        self._make(record, build)
         return record
 
     async def read_log(self, id_or_name: str, *, follow: bool) -> AsyncIterator[bytes]:
@@ -76,29 +80,24 @@ class DeclaredSandboxes:
         if record.state is State.DESTROYED and task is not None:
             task.cancel()
 
-    def _make(self, record: Record) -> None:
-        task = self._tasks.start(self._finish(record), f"make {record.id}")
+    def _make(self, record: Record, build: Build) -> None:
+        task = self._tasks.start(self._finish(record.id, build), f"make {record.id}")
         self._making[record.id] = task
         task.add_done_callback(lambda _: self._making.pop(record.id, None))
 
-    async def _finish(self, record: Record) -> None:
+    async def _finish(self, sandbox_id: str, build: Build) -> None:
         try:
-            image = await self._build(record)
-            await self._steps.run(record.id, lambda found: self._create(found, image), "create")
+            async with self._builds.job(build) as job:
+                await job.begun.wait()
+                await self._steps.run(sandbox_id, self._begin, "build of")
+                image = await job.image()
+            await self._steps.run(sandbox_id, lambda found: self._create(found, image), "create")
         except NotFound:
             return  # deleted meanwhile
         except ToolboxError as error:
+            reason = error.message
             with suppress(NotFound):
-                reason = error.message
-                await self._steps.run(record.id, lambda found: self._fail(found, reason), "build of")
-
-    async def _build(self, record: Record) -> Image:
-        """Have the image built. Raises `BuildFailed`, `NotFound` for a sandbox that is gone."""
-        build = await self._builds.find(record.build_info.snapshot_ref) if record.build_info is not None else None
-        async with self._builds.job(_known(build)) as job:
-            await job.begun.wait()
-            await self._steps.run(record.id, self._begin, "build of")
-            return await job.image()
+                await self._steps.run(sandbox_id, lambda found: self._fail(found, reason), "build of")
 
     async def _begin(self, record: Record) -> Record:
         if record.state is not State.PENDING_BUILD:
@@ -124,9 +123,3 @@ class DeclaredSandboxes:
         if record.state not in (State.PENDING_BUILD, State.BUILDING_SNAPSHOT):
             return record
         return await self._steps.move(record, State.BUILD_FAILED, reason=reason)
-
-
-def _known(build: Build | None) -> Build:
-    if build is None:
-        raise BuildFailed("what the image is built from is forgotten")
-    return build

@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from controlplane.builds import Build, Builds
-from controlplane.drivers.base import BuildFailed, Driver
+from controlplane.drivers.base import Driver
 from controlplane.models import (
     DEFAULT_SNAPSHOT,
     ORGANIZATION,
@@ -109,7 +109,8 @@ class Snapshots:
         snapshot = Snapshot(
             id=snapshot_id,
             name=wanted.name,
-            state="pending",
+            # Clients that hear "pending" do not read the log before they have asked again.
+            state="pending" if self._builds.busy else _working(built=wanted.build_info is not None),
             image_name=wanted.image_name,
             build_ref=build.id,
             build_info=build.info if wanted.build_info is not None else None,
@@ -127,7 +128,7 @@ class Snapshots:
             if wanted.build_info is None:
                 await self._builds.forget(build.id)
             raise
-        self._make(snapshot)
+        self._make(snapshot, build)
         return snapshot
 
     def _check_resources(self, wanted: CreateSnapshot) -> None:
@@ -138,21 +139,18 @@ class Snapshots:
         fields = {name: getattr(wanted, name) for name in ("cpu", "gpu", "gpu_type", "memory", "disk")}
         self._driver.check(CreateSandbox(**fields))
 
-    def _make(self, snapshot: Snapshot) -> None:
-        task = self._tasks.start(self._finish(snapshot), f"snapshot {snapshot.id}")
+    def _make(self, snapshot: Snapshot, build: Build) -> None:
+        task = self._tasks.start(self._finish(snapshot, build), f"snapshot {snapshot.id}")
         self._making[snapshot.id] = task
         task.add_done_callback(lambda _: self._making.pop(snapshot.id, None))
 
-    async def _finish(self, snapshot: Snapshot) -> None:
+    async def _finish(self, snapshot: Snapshot, build: Build) -> None:
         """Wait for the image of a snapshot, and remember what became of it."""
         built = snapshot.build_info is not None
-        build = await self._builds.find(snapshot.build_ref or "")
         try:
-            if build is None:
-                raise BuildFailed("what it is made of is forgotten")
             async with self._builds.job(build) as job:
                 await job.begun.wait()
-                snapshot = await self.settle(snapshot, state="building" if built else "pulling")
+                snapshot = await self.settle(snapshot, state=_working(built=built))
                 image = await job.image()
         except ToolboxError as error:
             await self.settle(snapshot, state="build_failed" if built else "error", error_reason=error.message)
@@ -164,7 +162,11 @@ class Snapshots:
         if snapshot.state == "removing":
             await self._discard(snapshot)
         elif snapshot.state in _MAKING and snapshot.build_ref is not None:
-            self._make(snapshot)
+            build = await self._builds.find(snapshot.build_ref)
+            if build is not None:
+                self._make(snapshot, build)
+            else:
+                await self.settle(snapshot, state="error", error_reason="what it is made of is forgotten")
         elif snapshot.state in _MAKING:
             # It was to be made of a sandbox; who asked for it was told nothing, or an error.
             with suppress(ToolboxError):
@@ -320,6 +322,10 @@ class Snapshots:
             build_info=snapshot.build_info or msgspec.UNSET,
             ref=snapshot.image.ref if snapshot.image is not None else msgspec.UNSET,
         )
+
+
+def _working(*, built: bool) -> str:
+    return "building" if built else "pulling"
 
 
 def of_build(build: Build) -> Snapshot:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 from typing import IO, Self
@@ -49,9 +50,11 @@ class Piece:
         self.checksums: dict[str, str] = {}
         self._file: IO[bytes] | None = None
         self._kept = False
+        self._over = False
+        # A thread still writes when the request it writes for is cancelled.
+        self._lock = threading.Lock()
 
     async def __aenter__(self) -> Self:
-        self._file = await asyncio.to_thread(self.path.open, "wb", 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -81,19 +84,25 @@ class Piece:
             raise S3Error("InsufficientStorage", f"The object cannot be kept: {error.strerror}.") from None
 
     def _take(self, batch: list[bytes]) -> None:
-        assert self._file is not None  # noqa: S101 -- entered
-        for data in batch:
-            self.digests.update(data)
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) :]
-            self.size += len(data)
+        with self._lock:
+            if self._over:
+                return
+            if self._file is None:
+                self._file = self.path.open("wb", 0)
+            for data in batch:
+                self.digests.update(data)
+                view = memoryview(data)
+                while view:
+                    view = view[self._file.write(view) :]
+                self.size += len(data)
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        if not self._kept:
-            self.path.unlink(missing_ok=True)
+        with self._lock:
+            self._over = True
+            if self._file is not None:
+                self._file.close()
+            if not self._kept:
+                self.path.unlink(missing_ok=True)
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

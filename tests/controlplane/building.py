@@ -47,6 +47,9 @@ class BuildingDriver(ProcessDriver):
         await super().create(launch)
         if launch.image is not None:
             source = self.images / launch.image.ref
+            gate = launch.image.env.get("CREATE_GATE")
+            while gate is not None and not await asyncio.to_thread(os.path.exists, gate):
+                await asyncio.sleep(0.02)
             if not await asyncio.to_thread(source.is_dir):
                 raise DriverError("the image is gone")
             home = self._places.of(launch.id).home
@@ -98,7 +101,7 @@ class BuildingDriver(ProcessDriver):
             case "USER":
                 return msgspec.structs.replace(image, user=rest)
             case "COPY":
-                source, target = json.loads(rest)
+                source, target = json.loads(rest) if rest.startswith("[") else shlex.split(rest)
                 await asyncio.to_thread(_copy, context / source.lstrip("/"), root / target.lstrip("/"))
         return image
 
