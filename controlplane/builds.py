@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -20,7 +20,8 @@ from controlplane.buildlog import BuildLog, read_log
 from controlplane.drivers.base import Ability, BuildFailed, Driver
 from controlplane.models import ORGANIZATION, BuildInfo, CreateBuildInfo, Image
 from controlplane.objectstore.objects import Objects
-from controlplane.store import Collection, Repository
+from controlplane.store import Collection as Documents
+from controlplane.store import Repository
 from toolbox.errors import BadRequest, Conflict, ToolboxError
 from toolbox.lifetime import TaskSet
 from toolbox.web.middleware import timestamp
@@ -49,6 +50,8 @@ class Build(msgspec.Struct, kw_only=True, frozen=True):
     error_reason: str | None = None
     created_at: str
     updated_at: str
+    used_at: str
+    """When somebody wanted it last."""
 
     @property
     def info(self) -> BuildInfo:
@@ -87,7 +90,7 @@ class Builds:
     """All builds."""
 
     def __init__(self, store: Repository, driver: Driver, objects: Objects, directory: Path) -> None:
-        self._known: Collection[Build] = store.collection("build", Build)
+        self._known: Documents[Build] = store.collection("build", Build)
         self._driver = driver
         self._objects = objects
         self._directory = directory
@@ -138,6 +141,20 @@ class Builds:
         await self._known.remove(ref)
         await asyncio.to_thread(self._log_file(ref).unlink, missing_ok=True)
 
+    async def tidy(self, *, keep: Collection[str], before: str) -> None:
+        """Remove what nobody wanted since `before` (RFC 3339 in UTC), except builds and images in `keep`."""
+        for each in await self._known.all():
+            names = {each.id} if each.image is None else {each.id, each.image.ref}
+            if each.used_at >= before or not names.isdisjoint(keep) or each.id in self._jobs:
+                continue
+            try:
+                if each.image is not None:
+                    await self._driver.remove_image(each.image.ref)
+            except ToolboxError as error:
+                log.warning("an image cannot be removed", extra={"fields": {"image": each.id, "reason": error.message}})
+                continue
+            await self.forget(each.id)
+
     @asynccontextmanager
     async def job(self, build: Build) -> AsyncIterator[Job]:
         """Have an image made, or wait for one that is in the making; when nobody waits any more, that is ended."""
@@ -166,7 +183,7 @@ class Builds:
         return job
 
     async def read_log(self, ref: str, *, follow: bool) -> AsyncIterator[bytes]:
-        """Yield the log of a build from its beginning; with `follow` until the build, if somebody waits for it, ends."""
+        """Yield the log of a build from its beginning; with `follow` until the build ends, if it is under way."""
         job = self._jobs.get(ref)
         async for data in job.log.follow() if follow and job is not None else read_log(self._log_file(ref)):
             yield data
@@ -179,8 +196,13 @@ class Builds:
         try:
             await self._known.add(build)
         except Conflict:
-            return await self._known.find(build.id) or build
-        return build
+            found = await self._known.find(build.id) or build
+        else:
+            return build
+        if found.state == "built":  # nobody else writes it any more
+            found = msgspec.structs.replace(found, used_at=build.used_at)
+            await self._known.save(found)
+        return found
 
     async def _make(self, build: Build, job: Job) -> Image | ToolboxError:
         async with self._turns:
@@ -229,7 +251,7 @@ class Builds:
 
 def _new(ref: str) -> Build:
     now = timestamp()
-    return Build(id=ref, name=ref, created_at=now, updated_at=now)
+    return Build(id=ref, name=ref, created_at=now, updated_at=now, used_at=now)
 
 
 def _context_key(digest: str) -> str:

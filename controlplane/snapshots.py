@@ -5,7 +5,8 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Self
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -31,6 +32,8 @@ from toolbox.web.middleware import timestamp
 log = logging.getLogger(__name__)
 
 MAX_LIMIT = 200
+_KEPT = timedelta(days=7)
+"""How long an image is found again that was built and that nothing is made of any more."""
 _MAKING = frozenset({"pending", "pulling", "building"})
 _ORDERS = {"name": "name", "state": "state", "createdAt": "created_at", "lastUsedAt": "last_used_at"}
 """What a list can be sorted by -> field."""
@@ -66,6 +69,13 @@ class Snapshot(msgspec.Struct, kw_only=True, frozen=True):
     last_used_at: str | None = None
 
 
+class _Used(NamedTuple):
+    """Names of images and builds."""
+
+    by_snapshots: set[str]
+    by_sandboxes: set[str]
+
+
 class Snapshots:
     """All snapshots."""
 
@@ -85,6 +95,7 @@ class Snapshots:
             )
         for each in await self._known.all():
             await self._go_on(each)
+        self._tasks.start(self._tidy_daily(), "builds nobody uses")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -273,21 +284,37 @@ class Snapshots:
     async def _discard(self, snapshot: Snapshot) -> None:
         """Remove the image of a removed snapshot, unless something is still made of it."""
         ref = snapshot.image.ref if snapshot.image is not None else None
-        others = [each for each in await self._known.all() if each.id != snapshot.id and each.state != "removing"]
-        shared = any(snapshot.build_ref is not None and each.build_ref == snapshot.build_ref for each in others) or any(
-            each.image is not None and each.image.ref == ref for each in others
-        )
-        if not shared and ref is not None:
-            if any(each.image is not None and each.image.ref == ref for each in await self._store.everything()):
-                return
+        used = await self._used(but=snapshot)
+        if ref is not None and ref in used.by_sandboxes and ref not in used.by_snapshots:
+            return  # until the last of them is gone
+        if ref is not None and ref not in used.by_snapshots:
             try:
                 await self._driver.remove_image(ref)
             except ToolboxError as error:
                 log.warning("an image cannot be removed", extra={"fields": {"image": ref, "reason": error.message}})
                 return
-        if not shared and snapshot.build_ref is not None and (ref is not None or snapshot.build_info is None):
+        if snapshot.build_ref is not None and snapshot.build_ref not in used.by_snapshots | used.by_sandboxes:
             await self._builds.forget(snapshot.build_ref)
         await self._known.remove(snapshot.id)
+
+    async def _used(self, but: Snapshot | None = None) -> "_Used":
+        """Return the images and builds that something is made of."""
+        by_snapshots: set[str] = set()
+        by_sandboxes: set[str] = set()
+        for each in await self._known.all():
+            if each.state != "removing" and (but is None or each.id != but.id):
+                by_snapshots |= {each.build_ref or "", each.image.ref if each.image is not None else ""}
+        for record in await self._store.everything():
+            by_sandboxes.add(record.image.ref if record.image is not None else "")
+            by_sandboxes.add(record.build_info.snapshot_ref if record.build_info is not None else "")
+        return _Used(by_snapshots - {""}, by_sandboxes - {""})
+
+    async def _tidy_daily(self) -> None:
+        while True:
+            before = (datetime.now(UTC) - _KEPT).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            used = await self._used()
+            await self._builds.tidy(keep=used.by_snapshots | used.by_sandboxes, before=before)
+            await asyncio.sleep(timedelta(days=1).total_seconds())
 
     async def read_log(self, id_or_name: str, *, follow: bool) -> AsyncIterator[bytes]:
         """Return the log of how a snapshot's image was made. Raises `NotFound` where none was made."""

@@ -146,5 +146,5 @@ def _copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    controlplane.app.ProcessDriver = BuildingDriver  # type: ignore[misc]
+    controlplane.app.ProcessDriver = BuildingDriver  # type: ignore[attr-defined]
     sys.exit(main())

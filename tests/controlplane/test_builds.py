@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 import controlplane.app
+from controlplane.builds import Builds
+from controlplane.models import CreateBuildInfo
+from controlplane.objectstore.objects import Objects
+from controlplane.store import SqliteRepository
 from tests.controlplane.building import BuildingDriver
 from tests.controlplane.conftest import Plane, plane_on
+from toolbox.children.process import Children
 
 DOCKERFILE = "FROM debian:12\nENV COLOUR=red\nRUN echo built > made; echo 'one line of the log'\nUSER app\n"
 
@@ -206,3 +211,24 @@ async def test_snapshots_refuse_by_name(plane: Plane, wanted: dict[str, Any], pa
     answer = await plane.call("POST", "/snapshots", expect=400, json=wanted)
     assert part in answer["message"]
     assert (await plane.call("GET", "/snapshots"))["total"] == 1
+
+
+async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
+    async with (
+        SqliteRepository(tmp_path / "db") as store,
+        Children() as children,
+        BuildingDriver(tmp_path, children) as driver,
+        Objects(store, tmp_path / "storage") as objects,
+        Builds(store, driver, objects, tmp_path / "builds") as builds,
+    ):
+        build = await builds.plan(CreateBuildInfo(dockerfile_content=DOCKERFILE))
+        async with builds.job(build) as job:
+            image = await job.image()
+        place = driver.images / image.ref
+        await builds.tidy(keep=(), before=build.used_at)
+        await builds.tidy(keep={image.ref}, before="9")
+        assert place.exists()
+        await builds.tidy(keep=(), before="9")
+        assert not place.exists()
+        assert await builds.find(build.id) is None
+        assert list((tmp_path / "builds").iterdir()) == []

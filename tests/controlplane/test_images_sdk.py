@@ -78,10 +78,12 @@ async function main() {
   const folder = process.env.FOLDER
   const image = Image.base('debian:12').addLocalFile(`${folder}/big`, '/big').addLocalDir(`${folder}/dir`, '/dir')
   const logs = []
-  const box = await daytona.create({ image: image.runCommands('echo built > made') }, { onSnapshotCreateLogs: (each) => logs.push(each) })
+  const onSnapshotCreateLogs = (each) => logs.push(each)
+  const box = await daytona.create({ image: image.runCommands('echo built > made') }, { onSnapshotCreateLogs })
   assert.equal(box.state, 'started')
   assert.ok(logs.some((each) => each.includes('RUN')), logs.join())
-  assert.equal((await box.process.executeCommand('cat made dir/file; wc -c < big')).result, 'built\\ncontent\\n12582912\\n')
+  const files = (await box.process.executeCommand('cat made dir/file; wc -c < big')).result
+  assert.equal(files, 'built\\ncontent\\n12582912\\n')
   const again = await daytona.create({ image })
   assert.equal((await again.process.executeCommand('cat dir/file')).result, 'content\\n')
   logs.length = 0
@@ -96,7 +98,8 @@ async function main() {
   const page = await daytona.snapshot.list(1, 1)
   assert.deepEqual([page.total, page.page, page.totalPages], [2, 1, 2])
   await daytona.snapshot.delete(await daytona.snapshot.get('built'))
-  await assert.rejects(daytona.snapshot.create({ name: 'bad', image: Image.base('x').runCommands('exit 7') }), /exit code 7/)
+  const bad = Image.base('x').runCommands('exit 7')
+  await assert.rejects(daytona.snapshot.create({ name: 'bad', image: bad }), /exit code 7/)
   await assert.rejects(daytona.create({ image: Image.base('x').runCommands('exit 8') }), /exit code 8/)
   await daytona[Symbol.asyncDispose]()
 }

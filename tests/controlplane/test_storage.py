@@ -21,7 +21,7 @@ from yarl import URL
 
 from controlplane.objectstore import credentials, sigv4
 from controlplane.objectstore.errors import S3Error
-from tests.controlplane.conftest import Plane
+from tests.controlplane.conftest import Plane, plane_on
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -58,9 +58,10 @@ class Bucket:
         wrap: Any = None,
         expect: int = 200,
         bucket: str | None = None,
-        **headers: str,
+        body: AsyncIterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> tuple[bytes, Any]:
-        """Send a signed request; `wrap` makes the body of the seed signature."""
+        """Send a signed request; `wrap` makes the body of the seed signature, `body` is sent as it comes."""
         path = f"/s3/{bucket or self.access['bucket']}" + (f"/{key}" if key else "")
         base = self.access["storageUrl"].removesuffix("/s3")
         sent = {
@@ -68,7 +69,7 @@ class Bucket:
             "x-amz-content-sha256": kind or hashlib.sha256(data).hexdigest(),
             "x-amz-date": f"{self.moment:%Y%m%dT%H%M%SZ}",
             "x-amz-security-token": self.access["sessionToken"],
-            **{name.replace("_", "-"): value for name, value in headers.items()},
+            **(headers or {}),
         }
         names = sorted(sent)
         canonical_query = "&".join(sorted(part if "=" in part else part + "=" for part in query.split("&") if part))
@@ -86,8 +87,8 @@ class Bucket:
             f"SignedHeaders={';'.join(names)}, Signature={signature}"
         )
         url = URL(base + path + ("?" + query if query else ""), encoded=True)
-        body = wrap(signature) if wrap is not None else data
-        async with self.http.request(method, url, data=io.BytesIO(body), headers=sent) as response:
+        content = body or io.BytesIO(wrap(signature) if wrap is not None else data)
+        async with self.http.request(method, url, data=content, headers=sent) as response:
             answer = await response.read()
             assert response.status == expect, answer
             return answer, response.headers
@@ -140,7 +141,7 @@ def files(plane: Plane) -> list[Path]:
 
 async def test_object(plane: Plane, bucket: Bucket) -> None:
     data = os.urandom(3 * MIB)
-    _, headers = await bucket.call("PUT", "local/a/context.tar", data, **{"content-type": "application/x-tar"})
+    _, headers = await bucket.call("PUT", "local/a/context.tar", data, headers={"content-type": "application/x-tar"})
     assert headers["ETag"] == f'"{hashlib.md5(data).hexdigest()}"'
     answer, headers = await bucket.call("GET", "local/a/context.tar")
     assert answer == data
@@ -148,9 +149,11 @@ async def test_object(plane: Plane, bucket: Bucket) -> None:
     answer, headers = await bucket.call("HEAD", "local/a/context.tar")
     assert (answer, headers["Content-Length"]) == (b"", str(len(data)))
     assert headers["Last-Modified"].endswith("GMT")
-    answer, headers = await bucket.call("GET", "local/a/context.tar", range="bytes=10-19", expect=206)
+    answer, headers = await bucket.call("GET", "local/a/context.tar", headers={"range": "bytes=10-19"}, expect=206)
     assert (answer, headers["Content-Range"]) == (data[10:20], f"bytes 10-19/{len(data)}")
-    await bucket.refused("InvalidRange", "GET", "local/a/context.tar", range=f"bytes={len(data)}-", expect=416)
+    await bucket.refused(
+        "InvalidRange", "GET", "local/a/context.tar", headers={"range": f"bytes={len(data)}-"}, expect=416
+    )
     await bucket.call("PUT", "local/a/context.tar", b"new")
     assert (await bucket.call("GET", "local/a/context.tar"))[0] == b"new"
     await bucket.call("DELETE", "local/a/context.tar", expect=204)
@@ -177,10 +180,12 @@ async def test_checksums(plane: Plane, bucket: Bucket, name: str) -> None:
         "sha1": b64encode(hashlib.sha1(data).digest()).decode(),
         "sha256": b64encode(hashlib.sha256(data).digest()).decode(),
     }[name]
-    _, headers = await bucket.call("PUT", "local/x", data, kind="UNSIGNED-PAYLOAD", **{f"x-amz-checksum-{name}": right})
+    _, headers = await bucket.call(
+        "PUT", "local/x", data, kind="UNSIGNED-PAYLOAD", headers={f"x-amz-checksum-{name}": right}
+    )
     assert headers[f"x-amz-checksum-{name}"] == right
-    wrong: dict[str, Any] = {f"x-amz-checksum-{name}": crc32(b"other")}
-    await bucket.refused("BadDigest", "PUT", "local/y", data, kind="UNSIGNED-PAYLOAD", expect=400, **wrong)
+    wrong = {f"x-amz-checksum-{name}": crc32(b"other")}
+    await bucket.refused("BadDigest", "PUT", "local/y", data, kind="UNSIGNED-PAYLOAD", expect=400, headers=wrong)
     await bucket.refused("NoSuchKey", "GET", "local/y", expect=404)
     assert len(files(plane)) == 1
 
@@ -189,33 +194,37 @@ async def test_digests_that_do_not_match(plane: Plane, bucket: Bucket) -> None:
     kind = hashlib.sha256(b"other").hexdigest()
     await bucket.refused("XAmzContentSHA256Mismatch", "PUT", "local/x", b"data", kind=kind, expect=400)
     md5 = b64encode(hashlib.md5(b"other").digest()).decode()
-    await bucket.refused("BadDigest", "PUT", "local/x", b"data", expect=400, **{"content-md5": md5})
-    await bucket.refused("NotImplemented", "PUT", "local/x", b"data", expect=501, **{"x-amz-checksum-crc64nvme": "x"})
+    await bucket.refused("BadDigest", "PUT", "local/x", b"data", expect=400, headers={"content-md5": md5})
+    await bucket.refused(
+        "NotImplemented", "PUT", "local/x", b"data", expect=501, headers={"x-amz-checksum-crc64nvme": "x"}
+    )
     await bucket.refused("InvalidRequest", "PUT", "local/x", b"data", kind="anything", expect=400)
     assert files(plane) == []
 
 
-def announced(data: bytes, **more: str) -> dict[str, Any]:
+def announced(data: bytes, **more: str) -> dict[str, str]:
     return {"x-amz-decoded-content-length": str(len(data)), "content-encoding": "aws-chunked", **more}
 
 
 async def test_signed_chunks(plane: Plane, bucket: Bucket) -> None:
     first, second = os.urandom(2 * MIB), os.urandom(1000)
     data = first + second
-    await bucket.call("PUT", "local/x", kind=CHUNKS, wrap=bucket.chunks(first, second), **announced(data))
+    await bucket.call("PUT", "local/x", kind=CHUNKS, wrap=bucket.chunks(first, second), headers=announced(data))
     assert (await bucket.call("GET", "local/x"))[0] == data
     for spoil in range(3):
         wrap = bucket.chunks(first, second, spoil=spoil)
         await bucket.refused(
-            "SignatureDoesNotMatch", "PUT", "local/y", kind=CHUNKS, wrap=wrap, expect=403, **announced(data)
+            "SignatureDoesNotMatch", "PUT", "local/y", kind=CHUNKS, wrap=wrap, expect=403, headers=announced(data)
         )
     for wrong in (data + b"more", data[:-1]):
         wrap = bucket.chunks(first, second)
-        await bucket.refused("IncompleteBody", "PUT", "local/y", kind=CHUNKS, wrap=wrap, expect=400, **announced(wrong))
+        await bucket.refused(
+            "IncompleteBody", "PUT", "local/y", kind=CHUNKS, wrap=wrap, expect=400, headers=announced(wrong)
+        )
     headers = announced(data)
     del headers["x-amz-decoded-content-length"]
     await bucket.refused(
-        "MissingContentLength", "PUT", "local/y", kind=CHUNKS, wrap=bucket.chunks(data), expect=411, **headers
+        "MissingContentLength", "PUT", "local/y", kind=CHUNKS, wrap=bucket.chunks(data), expect=411, headers=headers
     )
     assert len(files(plane)) == 1
 
@@ -224,7 +233,7 @@ async def test_trailers(plane: Plane, bucket: Bucket) -> None:
     data = os.urandom(100_000)
     trailer = {"x-amz-trailer": "x-amz-checksum-crc32"}
     right, wrong = f"x-amz-checksum-crc32:{crc32(data)}\n", f"x-amz-checksum-crc32:{crc32(b'other')}\n"
-    put: dict[str, Any] = {"kind": TRAILER, **announced(data, **trailer)}
+    put: dict[str, Any] = {"kind": TRAILER, "headers": announced(data, **trailer)}
     await bucket.call("PUT", "local/x", wrap=bucket.chunks(data, trailers=right), **put)
     assert (await bucket.call("GET", "local/x"))[0] == data
     await bucket.refused("BadDigest", "PUT", "local/y", wrap=bucket.chunks(data, trailers=wrong), expect=400, **put)
@@ -234,7 +243,7 @@ async def test_trailers(plane: Plane, bucket: Bucket) -> None:
     def unsigned(line: str) -> bytes:
         return f"{len(data):x}\r\n".encode() + data + b"\r\n0\r\n" + line.replace("\n", "\r\n").encode() + b"\r\n"
 
-    put = {"kind": UNSIGNED_TRAILER, **announced(data, **trailer)}
+    put = {"kind": UNSIGNED_TRAILER, "headers": announced(data, **trailer)}
     _, headers = await bucket.call("PUT", "local/x", wrap=lambda _: unsigned(right), **put)
     assert headers["x-amz-checksum-crc32"] == crc32(data)
     await bucket.refused("BadDigest", "PUT", "local/y", wrap=lambda _: unsigned(wrong), expect=400, **put)
@@ -333,7 +342,9 @@ async def test_who_may(plane: Plane, bucket: Bucket) -> None:
     await bucket.refused("AccessDenied", "GET", query="list-type=2", expect=403)
     await bucket.refused("AccessDenied", "GET", query="list-type=2&prefix=oth", expect=403)
     await bucket.refused("NoSuchBucket", "GET", "local/x", bucket="other", expect=404)
-    await bucket.refused("NotImplemented", "PUT", "local/y", expect=501, **{"x-amz-copy-source": "/contexts/local/x"})
+    await bucket.refused(
+        "NotImplemented", "PUT", "local/y", expect=501, headers={"x-amz-copy-source": "/contexts/local/x"}
+    )
     async with bucket.http.get(f"{plane.origin}/s3/contexts/local/x") as response:
         assert (response.status, response.content_type) == (403, "application/xml")
     # The API key opens nothing here, and these credentials nothing there.
@@ -392,3 +403,35 @@ def test_canonical_request_is_that_of_the_specification() -> None:
     sigv4.Signer("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", claim).verify_request(message)
     with pytest.raises(S3Error, match="does not match"):
         sigv4.Signer("wrong", claim).verify_request(message)
+
+
+async def test_client_that_goes_away_leaves_nothing(plane: Plane, bucket: Bucket) -> None:
+    arrived = asyncio.Event()
+
+    async def half() -> AsyncIterator[bytes]:
+        yield os.urandom(2 * MIB)
+        arrived.set()
+        await asyncio.Event().wait()
+
+    headers = {"content-length": str(4 * MIB)}
+    call = asyncio.ensure_future(bucket.call("PUT", "local/x", kind="UNSIGNED-PAYLOAD", body=half(), headers=headers))
+    await arrived.wait()
+    async with asyncio.timeout(30):
+        while not files(plane):
+            await asyncio.sleep(0.02)
+        call.cancel()
+        while files(plane):
+            await asyncio.sleep(0.02)
+    await asyncio.gather(call, return_exceptions=True)
+    await bucket.refused("NoSuchKey", "GET", "local/x", expect=404)
+
+
+async def test_objects_outlive_the_control_plane_and_uploads_do_not(tmp_path: Path) -> None:
+    async with plane_on(tmp_path / "state") as plane, bucket_of(plane) as bucket:
+        await bucket.call("PUT", "local/x", b"kept")
+        upload = await begin(bucket, "local/y")
+        await bucket.call("PUT", "local/y", b"part", query=f"partNumber=1&uploadId={upload}")
+    async with plane_on(tmp_path / "state") as plane, bucket_of(plane) as bucket:
+        assert (await bucket.call("GET", "local/x"))[0] == b"kept"
+        await bucket.refused("NoSuchUpload", "GET", "local/y", query=f"uploadId={upload}", expect=404)
+        assert len(files(plane)) == 1
