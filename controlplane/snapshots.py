@@ -110,12 +110,12 @@ class Snapshots:
             raise BadRequest("imageName, buildInfo: one of them, and not both")
         if wanted.sandbox_class not in (None, "container"):
             raise BadRequest(f"sandboxClass: there is only 'container', not {wanted.sandbox_class!r}")
+        self._check_resources(wanted)
         snapshot_id = str(uuid.uuid4())
         if wanted.build_info is not None:
             build = await self._builds.plan(wanted.build_info)
         else:
             build = await self._builds.plan_pull(wanted.image_name or "", f"image-{snapshot_id}")
-        self._check_resources(wanted)
         now = timestamp()
         snapshot = Snapshot(
             id=snapshot_id,
@@ -297,7 +297,7 @@ class Snapshots:
             await self._builds.forget(snapshot.build_ref)
         await self._known.remove(snapshot.id)
 
-    async def _used(self, but: Snapshot | None = None) -> "_Used":
+    async def _used(self, but: Snapshot | None = None) -> _Used:
         """Return the images and builds that something is made of."""
         by_snapshots: set[str] = set()
         by_sandboxes: set[str] = set()
