@@ -1,6 +1,7 @@
 """The operations of S3, path style, below `/s3`: what clients of build contexts and their tools use."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from email.utils import format_datetime
@@ -28,7 +29,7 @@ from controlplane.objectstore.objects import (
 from controlplane.objectstore.sigv4 import Message, Signer, read_claim
 from toolbox.errors import ToolboxError
 from toolbox.web.endpoint import Routes
-from toolbox.web.middleware import REQUEST_ID, as_toolbox_error, timestamp
+from toolbox.web.middleware import REQUEST_ID, STARTED, as_toolbox_error, timestamp
 
 BUCKET = "contexts"
 REGION = "us-east-1"
@@ -65,6 +66,7 @@ class Call:
             found += data
             if len(found) > _MOST_XML:
                 raise S3Error("EntityTooLarge", "The list of parts is too long.")
+        self.body.check_digest(hashlib.sha256(found).hexdigest())
         return bytes(found)
 
 
@@ -86,6 +88,8 @@ class Storage:
         except S3Error as error:
             return _failed(error, request)
         except (ToolboxError, OSError) as error:
+            if STARTED in request:
+                raise  # part of an object is out
             known = as_toolbox_error(error)
             code = (
                 "InsufficientStorage" if known.status == S3Error("InsufficientStorage", "").status else "InternalError"
