@@ -39,7 +39,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml requirements-dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install -q -c requirements-dev.txt -e '.[controlplane]'
+	$(BIN)/python -m pip install -q -c requirements-dev.txt -e '.[controlplane,interpreter]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(BIN)/python

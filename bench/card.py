@@ -29,7 +29,7 @@ def started_daemon(directory: str) -> Iterator[tuple[str, Figures]]:
         [sys.executable, "-m", "toolbox", "serve", "--port", "0", "--work-dir", directory],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "TOOLBOX_STATE_DIR": f"{directory}/.state"},
+        env={**os.environ, "TOOLBOX_STATE_DIR": f"{directory}/.state", "TOOLBOX_RESOLUTION": "1920x1080"},
     )
     try:
         assert process.stdout is not None

@@ -25,7 +25,7 @@ from bundle import libraries
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent
-_EXTRAS = "controlplane,interpreter"
+_EXTRAS = "controlplane,docker,interpreter"
 _OLDEST_LIBC = (2, 35)
 """The first with C.UTF-8 built in; `--argv0` of the loader came two versions earlier."""
 _LEFT_OUT = (
@@ -36,6 +36,13 @@ _LEFT_OUT = (
     *("_ctypes_test.*", "_test*", "_tkinter.*", "_xx*", "xx*", "sitecustomize.py"),
     # For programs on a terminal, or of the licence of a library that only these need.
     *("_crypt.*", "_curses*", "_dbm.*", "_gdbm.*", "nis.*", "readline.*"),
+)
+_LEFT_OUT_OF_PACKAGES = (
+    # What kernels do without: a debugger, completion, and a prompt.
+    *("debugpy*", "jedi*", "parso*", "prompt_toolkit*", "wcwidth*"),
+    # Manual pages, and a kernel's description that names the Python which was used here.
+    "share",
+    *("**/test", "**/tests"),
 )
 
 
@@ -109,6 +116,9 @@ def _install_packages(target: Path) -> None:
             *(sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"),
             *("--target", target, "--constraint", _ROOT / "requirements-dev.txt", f"{source}[{_EXTRAS}]"),
         )
+    for path in {path for pattern in _LEFT_OUT_OF_PACKAGES for path in target.glob(pattern)}:
+        if path.exists():  # it may lie in another that is gone by now
+            shutil.rmtree(path)
 
 
 def _sources() -> Iterator[Path]:

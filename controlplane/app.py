@@ -19,6 +19,7 @@ from controlplane.builds import Builds
 from controlplane.copies import Copies
 from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors
+from controlplane.drivers.base import Driver
 from controlplane.drivers.process import ProcessDriver
 from controlplane.gateway import Gateway
 from controlplane.grants import Grants
@@ -56,6 +57,7 @@ from toolbox.web.server import Server, build_application
 
 # Words that stand for themselves come before those that take any: `/sandbox/ssh-access` before `/sandbox/{sandbox}`.
 ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *image_routes, *storage_routes, *routes]
+_DRIVERS = ("process", "docker")
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
     "code in one sandbox can reach the files of this user. Run code you do not trust in containers."
@@ -79,7 +81,8 @@ class Running:
 async def run(config: UpConfig, stop: asyncio.Event) -> int:
     """Serve until `stop` is set; print what a shell needs to use it. Raises `ConfigError`, `OSError` from listening."""
     async with running(config, sole=True) as server:
-        print(NOTICE, file=sys.stderr, flush=True)  # noqa: T201 -- a command line talks
+        if config.driver == ProcessDriver.name:
+            print(NOTICE, file=sys.stderr, flush=True)  # noqa: T201 -- a command line talks
         if server.ssh_port:
             print(f"toolboxd: SSH on port {server.ssh_port}", file=sys.stderr, flush=True)  # noqa: T201
         if server.storage_port:
@@ -93,8 +96,8 @@ async def run(config: UpConfig, stop: asyncio.Event) -> int:
 @asynccontextmanager
 async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Running]:
     """Run the control plane. `sole`: it has the process for itself. Raises `ConfigError`, `OSError` from listening."""
-    if config.driver != ProcessDriver.name:
-        raise ConfigError(f"driver: there is no {config.driver!r}, only {ProcessDriver.name}")
+    if config.driver not in _DRIVERS:
+        raise ConfigError(f"driver: there is no {config.driver!r}, only {' and '.join(_DRIVERS)}")
     async with AsyncExitStack() as stack:
         state = await asyncio.to_thread(StateDir.open, config.state_dir)
         directory = await asyncio.to_thread(state.directory, "controlplane")
@@ -112,7 +115,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         tasks.start(metrics.watch_loop(), "event loop lag")
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"
         links = Links(config.public_url, listening_at, config.preview_domain)
-        services = await _enter_services(stack, directory, upstreams, keys, issuer, links, doors, sole=sole)
+        services = await _enter_services(stack, config, directory, upstreams, keys, issuer, links, doors, sole=sole)
         server = Server(build_control_plane({**services, Metrics: metrics}, pipeline), pipeline, mount=links.mount)
         await server.start()
         stack.push_async_callback(server.stop)
@@ -128,6 +131,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
 
 async def _enter_services(
     stack: AsyncExitStack,
+    config: UpConfig,
     directory: Path,
     upstreams: Upstreams,
     keys: SandboxKeys,
@@ -140,7 +144,7 @@ async def _enter_services(
     try:
         store = await stack.enter_async_context(SqliteRepository(directory / "sandboxes.sqlite"))
         children = await stack.enter_async_context(Children(sole=sole))
-        driver = await stack.enter_async_context(ProcessDriver(directory, children))
+        driver = await stack.enter_async_context(_driver(config, directory, children))
         archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
         objects = await stack.enter_async_context(Objects(store, directory / "storage"))
         builds = await stack.enter_async_context(Builds(store, driver, objects, directory / "builds"))
@@ -180,6 +184,17 @@ async def _serve_storage(
     await server.start()
     stack.push_async_callback(server.stop)
     return await server.listen_tcp(config.host, config.storage_port or 0, tls=tls)
+
+
+def _driver(config: UpConfig, directory: Path, children: Children) -> Driver:
+    """Return the driver of that name. Raises `ConfigError`."""
+    if config.driver == ProcessDriver.name:
+        return ProcessDriver(directory, children, config.passed_on)
+    try:
+        from controlplane.drivers.docker.driver import DockerDriver  # noqa: PLC0415 -- an optional extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the docker driver needs the extra sandbox-toolbox[docker]: {error}") from None
+    return DockerDriver(directory, config.docker_host, image=config.image, bundle=config.bundle)
 
 
 def _made(directory: Path) -> Path:

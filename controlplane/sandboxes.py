@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from typing import Any, Self
+from collections.abc import Awaitable
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from controlplane.volumes import Volumes, mounts_of
 from controlplane.wishes import check_labels, destroy_time, minutes, new_record
 from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError, Unavailable
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _INTERVALS = {
@@ -118,13 +120,21 @@ class Sandboxes:
             await self.steps.add(record)
             try:
                 return await self.bring_up(record)
-            except ToolboxError:
+            except ToolboxError as error:
                 # Half a sandbox helps nobody: the client gets the reason.
-                await self.driver.delete(record.id)
-                await self.steps.forget(record)
+                await self._clear(record, error.message)
                 raise
 
         return await self.steps.hold(record.id, work, f"create {record.id}")
+
+    async def _clear(self, record: Record, reason: str) -> None:
+        """Remove a sandbox that could not be made; one that cannot even be removed now stays to be deleted."""
+        try:
+            await self.driver.delete(record.id)
+        except ToolboxError:
+            await self.steps.move(record, State.ERROR, reason=reason)
+            return
+        await self.steps.forget(record)
 
     async def bring_up(self, record: Record) -> Record:
         """Make what lasts of a sandbox that is being created, and start it. Raises `DriverError`."""
@@ -191,10 +201,10 @@ class Sandboxes:
         await self._archive.forget(record.id)
         return started
 
-    async def guard(self, record: Record, work: Any) -> Record:
-        """Await work that starts a sandbox; its failure is put into the record too. Raises what it raises."""
+    async def guard(self, record: Record, work: Awaitable[T]) -> T:
+        """Await work that starts or stops a sandbox; its failure is put into the record too. Raises what it raises."""
         try:
-            found: Record = await work
+            found = await work
         except ToolboxError as error:
             await self.steps.move(record, State.ERROR, reason=error.message, recoverable=True)
             raise
@@ -215,7 +225,8 @@ class Sandboxes:
                 return record
             stopping = await self.steps.move(record, State.STOPPING)
             await self._upstreams.close(record.id)
-            await self.driver.stop(record.id, force=force)
+            # It may still run: recovering it starts it anew, stopping it can be tried again.
+            await self.guard(stopping, self.driver.stop(record.id, force=force))
             stopped = await self.steps.move(stopping, State.STOPPED)
             return await self._destroy(stopped) if record.auto_delete_interval == 0 else stopped
 

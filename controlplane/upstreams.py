@@ -49,6 +49,19 @@ class Upstream:
         except (OSError, aiohttp.ClientError, TimeoutError):
             return False
 
+    async def version(self) -> str | None:
+        """Return the daemon's version, None when it does not tell."""
+        try:
+            async with (
+                asyncio.timeout(_SETUP_SECONDS),
+                self.session.get(
+                    f"{self.origin}/version", headers={hdrs.AUTHORIZATION: self.authorization}
+                ) as response,
+            ):
+                return str((await response.json())["version"]).removeprefix("v") if response.ok else None
+        except (OSError, aiohttp.ClientError, TimeoutError, KeyError, ValueError):
+            return None
+
     async def set_environment(self, variables: Mapping[str, str]) -> None:
         """Give the sandbox's children these variables. Raises `DriverError`."""
         try:

@@ -27,6 +27,10 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
     env, labels = wanted.env or {}, wanted.labels or {}
     check_variables(env)
     check_labels(labels)
+    auto_pause = minutes("autoPauseInterval", wanted.auto_pause_interval)
+    auto_stop = minutes("autoStopInterval", wanted.auto_stop_interval, 0 if auto_pause else DEFAULT_AUTO_STOP)
+    if auto_pause and auto_stop:
+        raise BadRequest("autoPauseInterval: a sandbox is either stopped or paused by itself, not both")
     if wanted.queue_timeout is not None and wanted.queue_timeout < 1:
         raise BadRequest("queueTimeout: must be a positive number of minutes")
     return Record(
@@ -43,8 +47,8 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
         cpu=resources.cpu,
         memory=resources.memory,
         disk=resources.disk,
-        auto_stop_interval=minutes("autoStopInterval", wanted.auto_stop_interval, DEFAULT_AUTO_STOP),
-        auto_pause_interval=0,
+        auto_stop_interval=auto_stop,
+        auto_pause_interval=auto_pause,
         auto_archive_interval=minutes("autoArchiveInterval", wanted.auto_archive_interval, DEFAULT_AUTO_ARCHIVE),
         auto_delete_interval=minutes("autoDeleteInterval", wanted.auto_delete_interval, NEVER_DELETE, least=-1),
         auto_destroy_at=destroy_time(now, minutes("ttlMinutes", wanted.ttl_minutes, 0)),

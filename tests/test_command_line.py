@@ -171,6 +171,7 @@ async def test_doctor(start_toolboxd: Start) -> None:
     assert toolboxd.process.returncode == 0, errors
     assert b"ok       program git" in output
     assert b"ok       pidfd" in output
+    assert b"ok       library jupyter_client" in output
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="not possible here: becoming another user needs root")

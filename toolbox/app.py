@@ -12,7 +12,9 @@ from toolbox import __version__
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
 from toolbox.children.python import Pythons
-from toolbox.config import ConfigError, ServeConfig, secret_variables
+from toolbox.computeruse.routes import routes as computer_use_routes
+from toolbox.computeruse.service import ComputerUse
+from toolbox.config import MIB, ConfigError, ServeConfig, secret_variables
 from toolbox.files.find import Finder
 from toolbox.files.identity import Identity
 from toolbox.files.routes import routes as file_routes
@@ -37,6 +39,8 @@ from toolbox.process.routes import routes as process_routes
 from toolbox.proxy.routes import routes as proxy_routes
 from toolbox.pty.routes import routes as pty_routes
 from toolbox.pty.sessions import Terminals
+from toolbox.recording.recordings import Recordings, Screen
+from toolbox.recording.routes import routes as recording_routes
 from toolbox.session.routes import routes as session_routes
 from toolbox.session.sessions import Sessions
 from toolbox.ssh.routes import routes as ssh_routes
@@ -66,6 +70,8 @@ AREAS = (
     pty_routes,
     interpreter_routes,
     lsp_routes,
+    computer_use_routes,
+    recording_routes,
     port_routes,
     proxy_routes,
     ssh_routes,
@@ -106,7 +112,9 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     """Run the daemon. `sole`: it has the process for itself. Raises `ConfigError`, and `OSError` from listening."""
     auth, generated = build_auth(config)
     state = StateDir.open(config.state_dir)
-    environment = Environment(config.work_dir, hide=secret_variables(), user=config.user, shell=config.shell)
+    environment = Environment(
+        config.work_dir, hide=secret_variables(), user=config.user, shell=config.shell, variables=config.variables
+    )
     children = Children(user=config.user, sole=sole)
     pythons = Pythons(children, environment, config.kernel_python)
     commands = Commands(children, environment, state.directory("spool"), config.output_limit)
@@ -126,12 +134,24 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     terminals = Terminals(children, environment)
     kernels = Kernels(children, environment, pythons, directory=state.directory("kernels"), spares=config.spare_kernels)
     contexts = Contexts(kernels, environment, limit=config.max_contexts)
+    computer_use = ComputerUse(children, environment, config, state.directory("computeruse"))
+    desktop = computer_use.desktop
+    recordings = Recordings(
+        children,
+        file_threads,
+        Screen(environ=desktop.environ, size=desktop.xserver.screen_size, server=desktop.xserver.server_pid),
+        directory=config.recordings_dir,
+        spool=state.directory("spool"),
+        at_once=config.max_recordings,
+        limit_seconds=config.recording_limit_minutes * 60,
+        limit_bytes=config.recordings_limit_mb * MIB,
+    )
+    desktop.before_stop(recordings.stop_all)
     language_servers = LanguageServers(children, environment, file_threads, config.language_servers)
     ports, loopback, idempotent = Ports(), Loopback(auth), IdempotentCalls(state.directory("idempotency"))
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
     metrics, sockets, readiness = Metrics(), Sockets(), Readiness()
-    metrics.gauge("children", "Processes started and not yet ended", children.__len__)
-    metrics.gauge("websockets", "Open websockets", sockets.__len__)
+    _show_sizes(metrics, children, sockets)
     services: dict[type, Any] = {
         type(each): each
         for each in (
@@ -151,6 +171,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             terminals,
             kernels,
             contexts,
+            *computer_use.services,
+            recordings,
             language_servers,
             ssh,
             idempotent,
@@ -178,6 +200,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             terminals,
             kernels,
             contexts,
+            computer_use,
             file_threads,
             finder,
             language_servers,
@@ -190,6 +213,10 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             await stack.enter_async_context(service)
         # Left right after the server, so that the services above find their processes gone.
         stack.push_async_callback(children.end_all)
+        # Before that: what it supervises would be started again.
+        stack.push_async_callback(computer_use.stop)
+        # And before that: a film is finished by the process that makes it.
+        await stack.enter_async_context(recordings)
         server = Server(app, pipeline, prefixes=_prefixes(config.sandbox_id))
         await server.start()
         stack.push_async_callback(server.stop)
@@ -201,6 +228,11 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             readiness.ready = False
 
 
+def _show_sizes(metrics: Metrics, children: Children, sockets: Sockets) -> None:
+    metrics.gauge("children", "Processes started and not yet ended", children.__len__)
+    metrics.gauge("websockets", "Open websockets", sockets.__len__)
+
+
 def endpoints() -> Sequence[Endpoint]:
     """Return every endpoint of the daemon, its API document included."""
     found = [endpoint for area in AREAS for endpoint in area]
@@ -209,7 +241,7 @@ def endpoints() -> Sequence[Endpoint]:
 
 async def _listen(server: Server, config: ServeConfig) -> int:
     if config.socket is not None:
-        await server.listen_unix(str(config.socket))
+        await server.listen_unix(str(config.socket), config.socket_permissions)
         return 0
     return await server.listen_tcp(config.host, config.port)
 

@@ -6,8 +6,10 @@ the default.
 
 import argparse
 import ipaddress
+import json
 import os
 import pwd
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
@@ -21,9 +23,17 @@ class ConfigError(Exception):
     """An option that cannot be used, said in one line."""
 
 
-def option(text: str, default: Any = MISSING, *, legacy: str | None = None, secret: bool = False) -> Any:
-    """Declare an option: its help text, default, and the reference daemon's variable of the same meaning."""
-    metadata = {"help": text, "legacy": legacy, "secret": secret}
+_LANGUAGE_SERVER = "TOOLBOX_LSP_"
+
+
+def option(
+    text: str, default: Any = MISSING, *, legacy: str | None = None, secret: bool = False, passed_on: bool = False
+) -> Any:
+    """Declare an option: its help text, default, and the reference daemon's variable of the same meaning.
+
+    `passed_on`: set for `up`, its variable holds for every sandbox. Not for what is secret or of one sandbox alone.
+    """
+    metadata = {"help": text, "legacy": legacy, "secret": secret, "passed_on": passed_on}
     return field(default=default, metadata=metadata)
 
 
@@ -94,25 +104,47 @@ class ServeConfig(CommonConfig):
     """Options of `toolboxd serve`, the daemon alone."""
 
     socket: Path | None = option("listen on this unix socket instead of TCP", None)
+    socket_mode: str | None = option("permissions of the unix socket, in octal; without it those of the umask", None)
     auth: str = option("token, local, init or none; without it: token where one is set, else by address", "")
     sandbox_id: str = option("id of this sandbox, accepted as a path prefix", "", legacy="DAYTONA_SANDBOX_ID")
     work_dir: Path = option("directory that relative paths and commands start from", None)
     signing_key: str | None = option("key that signed file URLs are verified with", None, secret=True)
     user: str | None = option("user that children and file operations act as (needs root)", None)
-    shell: Path | None = option("shell that runs commands; without it the best of /etc/shells", None)
+    env_file: Path | None = option("JSON object of variables for what the daemon starts, over its own", None)
+    shell: Path | None = option("shell that runs commands; without it the best of /etc/shells", None, passed_on=True)
     kernel_python: Path | None = option(
-        "Python that kernels and code-run use; without it python3 on the PATH, or else the daemon's own", None
+        "Python that kernels and code-run use; without it python3 on the PATH, or else the daemon's own",
+        None,
+        passed_on=True,
     )
-    spare_kernels: int = option("kernels kept ready for new contexts once one was used", 1)
-    max_contexts: int = option("contexts of the code interpreter beside the default one", 32)
-    output_limit_mb: int = option("output kept of one command, in MiB", 128)
-    session_log_limit_mb: int = option("output kept of one session command, in MiB; the oldest goes first", 64)
-    total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024)
+    spare_kernels: int = option("kernels kept ready for new contexts once one was used", 1, passed_on=True)
+    max_contexts: int = option("contexts of the code interpreter beside the default one", 32, passed_on=True)
+    desktop: str = option("what runs on the desktop: xfce4, openbox (lighter) or none", "xfce4", passed_on=True)
+    resolution: str = option("size of the desktop, WIDTHxHEIGHT", "1024x768", legacy="VNC_RESOLUTION", passed_on=True)
+    display: str = option("X display of the desktop, :NUMBER; without it any free one", "")
+    vnc_port: int = option("port for VNC on loopback (0 or taken: any free one)", 5901, legacy="VNC_PORT")
+    novnc_port: int = option("port for noVNC's page on loopback (0 or taken: any free one)", 6080, legacy="NO_VNC_PORT")
+    recordings_dir: Path = option("where recordings of the desktop are kept", None, legacy="DAYTONA_RECORDINGS_DIR")
+    max_recordings: int = option("recordings of the desktop under way at once", 4, passed_on=True)
+    recording_limit_minutes: int = option("minutes after which a recording ends by itself", 240, passed_on=True)
+    recordings_limit_mb: int = option("size of all recordings together, in MiB", 10 * 1024, passed_on=True)
+    output_limit_mb: int = option("output kept of one command, in MiB", 128, passed_on=True)
+    session_log_limit_mb: int = option(
+        "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True
+    )
+    total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024, passed_on=True)
     ssh_port: int | None = option("port for SSH (0: any free one); without it SSH has no port", None)
     ssh_authorized_keys: Path | None = option("file of keys that SSH lets in; the token works as a password", None)
     entrypoint: tuple[str, ...] = ()
     language_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Commands by language, from `TOOLBOX_LSP_<LANGUAGE>`, the language as it stands there."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What `env_file` holds."""
+
+    @property
+    def socket_permissions(self) -> int | None:
+        """Permissions of the unix socket, None for those of the umask."""
+        return int(self.socket_mode, 8) if self.socket_mode is not None else None
 
     @property
     def output_limit(self) -> int:
@@ -135,7 +167,9 @@ class ServeConfig(CommonConfig):
         arguments = dict(arguments)
         if not arguments.get("work_dir") and "TOOLBOX_WORK_DIR" not in environ:
             as_home = environ.get("DAYTONA_USER_HOME_AS_WORKDIR", "").lower() in ("true", "1")
-            arguments["work_dir"] = environ.get("HOME", "/") if as_home else str(Path.cwd())
+            user = arguments.get("user") or environ.get("TOOLBOX_USER")
+            home = _home(user, environ) if as_home else ""
+            arguments["work_dir"] = home if home and Path(home).is_dir() else str(Path.cwd())
         config = super(ServeConfig, cls).load(arguments, environ)
         if not config.work_dir.is_dir():
             raise ConfigError(f"the work dir is not a directory: {config.work_dir}")
@@ -144,16 +178,27 @@ class ServeConfig(CommonConfig):
         python = config.kernel_python
         if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
             raise ConfigError(f"the kernel python cannot be run: {python}")
+        if config.socket_mode is not None and not re.fullmatch("0?[0-7]{3}", config.socket_mode):
+            raise ConfigError(f"socket-mode: not usable: {config.socket_mode!r}")
         if config.user is not None:
             _check_user(config.user)
-        return replace(config, language_servers=_language_servers(environ))
+        _check_desktop(config)
+        if config.recordings_dir is None:
+            config = replace(config, recordings_dir=_recordings_dir(config, environ))
+        variables = _variables(config.env_file) if config.env_file is not None else {}
+        return replace(config, language_servers=_language_servers(environ), variables=variables)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpConfig(CommonConfig):
     """Options of `toolboxd up`, the sandboxes API with a proxy to their daemons."""
 
-    driver: str = option("what a sandbox is made of: process", "process")
+    driver: str = option("what a sandbox is made of: process or docker", "process")
+    docker_host: str | None = option(
+        "where the container engine listens (docker driver); without it DOCKER_HOST or the usual sockets", None
+    )
+    image: str | None = option("image of the default snapshot (docker driver); without it a Debian that is there", None)
+    bundle: Path | None = option("bundle that containers get the daemon from (docker driver)", None)
     public_url: str | None = option("URL that clients reach this server at, when not that of their request", None)
     preview_domain: str | None = option(
         "domain whose subdomains all lead to this server, for previews; *.localhost always does", None
@@ -163,6 +208,14 @@ class UpConfig(CommonConfig):
         "port for object storage over TLS (0: any free one), which the Python SDK needs; without it, /s3 without TLS",
         None,
     )
+    passed_on: Mapping[str, str] = field(default_factory=dict)
+    """Variables for the daemon of each sandbox: options of `serve` that our own environment sets."""
+
+    @classmethod
+    def load(cls, arguments: Mapping[str, str | None], environ: Mapping[str, str]) -> Self:
+        """As `CommonConfig.load`; what is passed on is checked too."""
+        config = super(UpConfig, cls).load(arguments, environ)
+        return replace(config, passed_on=_passed_on(environ))
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type[CommonConfig]) -> None:
@@ -217,10 +270,22 @@ def _natural(text: str) -> int:
     return number
 
 
+def _passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of options that hold for every sandbox; paths as seen from here. Raises `ConfigError`."""
+    _language_servers(environ)
+    found = {name: command for name, command in environ.items() if name.startswith(_LANGUAGE_SERVER)}
+    hints = get_type_hints(ServeConfig)
+    for each in fields(ServeConfig):
+        text = environ.get(_variable(each))
+        if text and each.metadata.get("passed_on"):
+            found[_variable(each)] = str(_parse(text, hints[each.name], each.name))
+    return found
+
+
 def _language_servers(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     commands = {}
     for name, command in environ.items():
-        language = name.removeprefix("TOOLBOX_LSP_")
+        language = name.removeprefix(_LANGUAGE_SERVER)
         if language == name or not language or not command:
             continue
         try:
@@ -233,6 +298,34 @@ def _language_servers(environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return commands
 
 
+def _home(user: str | None, environ: Mapping[str, str]) -> str:
+    if user:
+        try:
+            return pwd.getpwnam(user).pw_dir
+        except KeyError:
+            raise ConfigError(f"no such user: {user}") from None
+    return environ.get("HOME", "/")
+
+
+def _variables(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the env file: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ConfigError(f"the env file is not a JSON object of strings: {path}")
+    return found
+
+
+def _check_desktop(config: ServeConfig) -> None:
+    if config.desktop not in ("xfce4", "openbox", "none"):
+        raise ConfigError(f"desktop: xfce4, openbox or none, not {config.desktop!r}")
+    if re.fullmatch(r"[1-9]\d{1,4}x[1-9]\d{1,4}(x\d{1,2})?", config.resolution) is None:
+        raise ConfigError(f"resolution: not usable: {config.resolution!r}")
+    if config.display and re.fullmatch(r":\d{1,5}", config.display) is None:
+        raise ConfigError(f"display: not usable: {config.display!r}")
+
+
 def _check_user(name: str) -> None:
     try:
         entry = pwd.getpwnam(name)
@@ -242,6 +335,14 @@ def _check_user(name: str) -> None:
         raise ConfigError("the workload user must not be root")
     if os.getuid() != 0:
         raise ConfigError("acting as another user needs root")
+
+
+def _recordings_dir(config: ServeConfig, environ: Mapping[str, str]) -> Path:
+    """Return where the reference keeps recordings, in the home of whom they belong to; else the state directory."""
+    if config.user is not None:
+        return Path(pwd.getpwnam(config.user).pw_dir) / ".daytona/recordings"
+    home = Path(environ.get("HOME") or "/")
+    return home / ".daytona/recordings" if os.access(home, os.W_OK) else config.state_dir / "recordings"
 
 
 def is_local_host(name: str | None) -> bool:

@@ -21,14 +21,31 @@ _LANGUAGE_SERVERS = {
     "pylsp": "language server for Python",
     "typescript-language-server": "language server for TypeScript and JavaScript",
 }
-_MODULES = {"aiosqlite": "`toolboxd up`, the sandboxes API"}
+_MODULES = {
+    "aiosqlite": "`toolboxd up`, the sandboxes API",
+    "jupyter_client": "code interpreter",
+    "ipykernel": "code interpreter, unless the sandbox's python3 has ipykernel",
+}
+_DESKTOP = {
+    "Xvfb": "computer use",
+    "dbus-daemon": "computer use",
+    "xfce4-session": "desktop, unless the option `desktop` is openbox or none",
+    "xfwm4": "windows on the XFCE desktop",
+    "xfce4-panel": "panel of the XFCE desktop",
+    "xfdesktop": "background of the XFCE desktop",
+    "xfsettingsd": "settings of the XFCE desktop",
+    "openbox": "desktop of that kind",
+    "x11vnc": "desktop by VNC",
+    "websockify": "desktop in a browser",
+    "xdg-open": "opening of files and URLs on the desktop",
+}
 
 
 def report(out: TextIO) -> int:
     """Write a line per program, library and ability; return 0, or 1 if something that is always needed is missing."""
     lines: list[tuple[str, bool, str]] = []
     places = os.environ.get("PATH", os.defpath)
-    for name, use in {**_PROGRAMS, **_LANGUAGE_SERVERS}.items():
+    for name, use in {**_PROGRAMS, **_LANGUAGE_SERVERS, **_DESKTOP}.items():
         path = find_program(name, places) if name in _LANGUAGE_SERVERS else shutil.which(name)
         lines.append((f"program {name}", path is not None, path or f"without it: no {use}"))
     for name, use in _MODULES.items():

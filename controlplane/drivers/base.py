@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -115,6 +116,14 @@ class Driver(ABC):
     abilities: frozenset[Ability] = frozenset()
     user: str
     """The user that sandboxes run as by default."""
+
+    @abstractmethod
+    async def __aenter__(self) -> Self:
+        """Get ready. Raises `ConfigError`."""
+
+    @abstractmethod
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of everything."""
 
     def cannot(self, what: str) -> BadRequest:
         """Return the refusal of something that this driver never does."""

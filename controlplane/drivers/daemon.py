@@ -45,12 +45,15 @@ class Daemon:
         self._child = child
 
     @classmethod
-    async def start(cls, launch: Launch, place: Place, children: Children) -> "Daemon":
-        """Start the daemon and return once it answers; on failure nothing is left. Raises `DriverError`, `OSError`."""
+    async def start(cls, launch: Launch, place: Place, children: Children, options: Mapping[str, str]) -> "Daemon":
+        """Start the daemon, `options` among its variables, and return once it answers; on failure nothing is left.
+
+        Raises `DriverError`, `OSError`.
+        """
         reading, writing = os.pipe()
         output = await _reader(reading)
         try:
-            child = await _spawn(launch.id, place, children, stdout=writing)
+            child = await _spawn(launch.id, place, children, options, stdout=writing)
         except BaseException:
             output.close()
             raise
@@ -151,7 +154,9 @@ async def _reader(descriptor: int) -> _Output:
     return _Output(reader, transport)
 
 
-async def _spawn(sandbox_id: str, place: Place, children: Children, *, stdout: int) -> Child:
+async def _spawn(
+    sandbox_id: str, place: Place, children: Children, options: Mapping[str, str], *, stdout: int
+) -> Child:
     command = [
         *(sys.executable, "-m", "toolbox", "serve"),
         *("--socket", str(place.socket)),
@@ -168,7 +173,7 @@ async def _spawn(sandbox_id: str, place: Place, children: Children, *, stdout: i
             command,
             # `python -m` finds the package from here, installed or not.
             cwd=str(Path(toolbox.__file__).parent.parent),
-            env=_environment(sandbox_id, place, os.environ),
+            env={**_environment(sandbox_id, place, os.environ), **options},
             stdout=stdout,
             stderr=log_file.fileno(),
         )

@@ -26,13 +26,14 @@ _STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 
 
 class ProcessDriver(Driver):
-    """Runs one `toolboxd serve` for each sandbox, on a unix socket."""
+    """Runs one `toolboxd serve` for each sandbox, on a unix socket; `options` are variables for all of them."""
 
     name = "process"
 
-    def __init__(self, state_dir: Path, children: Children) -> None:
+    def __init__(self, state_dir: Path, children: Children, options: Mapping[str, str]) -> None:
         self.user = _user()
         self._children = children
+        self._options = options
         self._places = Places(state_dir)
         self._daemons: dict[str, Daemon] = {}
         self._starting = asyncio.Semaphore(_STARTS_AT_ONCE)
@@ -75,7 +76,7 @@ class ProcessDriver(Driver):
         await self.stop(launch.id, force=True)
         try:
             async with self._starting:
-                daemon = await Daemon.start(launch, self._places.of(launch.id), self._children)
+                daemon = await Daemon.start(launch, self._places.of(launch.id), self._children, self._options)
             self._supervise(daemon)
             return await daemon.access()
         except OSError as error:

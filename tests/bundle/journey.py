@@ -7,7 +7,7 @@ what coreutils and busybox both have are used.
 import sys
 import uuid
 
-from daytona import CreateSandboxFromSnapshotParams, Daytona, SessionExecuteRequest
+from daytona import CreateSandboxFromSnapshotParams, Daytona, DaytonaTimeoutError, Sandbox, SessionExecuteRequest
 
 
 def main(uid: str) -> None:
@@ -39,8 +39,29 @@ def main(uid: str) -> None:
 
     assert terminal.wait(on_data=on_data).exit_code == 5, seen
     assert "42grüß dich" in seen.decode(), seen
+    use_interpreter(sandbox)
     sandbox.delete()
     assert list(daytona.list()) == []
+
+
+def use_interpreter(sandbox: Sandbox) -> None:
+    """Run code in the interpreter: variables stay whatever becomes of a run, and each context has its own."""
+    interpreter = sandbox.code_interpreter
+    assert interpreter.run_code("import os\nx = 20\nprint(x, os.environ['GREETING'])").stdout == "20 grüß dich\n"
+    failed = interpreter.run_code("print('before')\nx / 0")
+    assert (failed.stdout, failed.error and failed.error.name) == ("before\n", "ZeroDivisionError"), failed
+    try:
+        interpreter.run_code("x += 1\nwhile True: pass", timeout=1)
+    except DaytonaTimeoutError:
+        pass
+    else:
+        raise AssertionError("not interrupted")
+    assert interpreter.run_code("print(x, flush=True)\n!echo $GREETING").stdout == "21\ngrüß dich\n"
+
+    context = interpreter.create_context(cwd="/tmp")
+    other = interpreter.run_code("import os\nprint(os.getcwd())\nx", context=context)
+    assert (other.stdout, other.error and other.error.name) == ("/tmp\n", "NameError"), other
+    interpreter.delete_context(context)
 
 
 main(sys.argv[1])

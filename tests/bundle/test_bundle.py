@@ -51,12 +51,30 @@ def test_is_compiled_and_open_to_every_user(bundle: Path) -> None:
     assert unreadable == []
 
 
+def test_what_kernels_do_without_is_not_there(bundle: Path) -> None:
+    packages = bundle / "packages"
+    found = {path.name.partition("-")[0] for path in packages.iterdir()}
+    assert found & {"debugpy", "jedi", "parso", "prompt_toolkit", "wcwidth", "share"} == set()
+    assert [path for path in packages.rglob("test*") if path.name in ("test", "tests")] == []
+
+
+def test_every_package_brings_its_licence(bundle: Path) -> None:
+    words = ("licen", "copying", "notice")
+    without = [
+        package.name
+        for package in (bundle / "packages").glob("*.dist-info")
+        if not any(word in path.name.lower() for path in package.rglob("*") if path.is_file() for word in words)
+    ]
+    assert without == []
+
+
 def test_every_package_can_be_imported(bundle: Path) -> None:
     program = """
 import importlib, importlib.metadata
 names = [name for name in importlib.metadata.packages_distributions() if name.isidentifier()]
+names.remove("matplotlib_inline")  # which is of use once the user has matplotlib
 for name in names:
     importlib.import_module(name)
 print(*names)
 """
-    assert {"toolbox", "aiohttp", "aiosqlite"} <= set(run(bundle / "bin/python3", "-c", program).split())
+    assert {"toolbox", "aiohttp", "aiosqlite", "ipykernel"} <= set(run(bundle / "bin/python3", "-c", program).split())

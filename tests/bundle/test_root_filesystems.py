@@ -1,5 +1,6 @@
 """The bundle in other systems: older and newer glibc, and none; at any path; as root and as somebody without a name."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -7,9 +8,11 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.bundle.conftest import PLAIN, ROOT, RootFilesystem, line
+from tests.interpreter.client import CONTEXT, EXECUTE, Ran, read
 from toolbox.children.tree import MARKER
 
 pytestmark = pytest.mark.timeout(300)
@@ -31,6 +34,8 @@ def test_sdk_and_environment(root: RootFilesystem) -> None:
     for user, home in (("0:0", "/root"), (ANYBODY, "/tmp/home")):
         drive_with_sdk(root, user, home)
         look_at_children(root, user)
+        for without_home in ({"HOME": "/nowhere"}, {"HOME": "/"}, {}):
+            look_at_kernel(root, user, without_home)
     become_another_user(root)
     assert root.run(f"{root.bundle}/bin/rg", "--version", user=ANYBODY).startswith("ripgrep 14.")
 
@@ -58,11 +63,37 @@ def look_at_children(root: RootFilesystem, user: str) -> None:
         assert execute(port, f"cat /proc/{process.pid}/comm") == "toolboxd\n"
         if root.name == "musl":
             assert execute(port, "linked-with-musl") == "linked with musl\n"
-        # Nothing of the system around it, except data, is in the daemon.
-        libraries = {
-            path for path in mapped_files(process.pid) if not path.startswith(f"{root.bundle}/") and ".so" in path
-        }
-        assert libraries == set()
+        assert foreign_libraries(root, process.pid) == set()
+
+
+def look_at_kernel(root: RootFilesystem, user: str, home: dict[str, str]) -> None:
+    """Run code in the bundle's own Python, for a user who may have neither a name nor a home to write to."""
+    given = {**PLAIN, **DISTURBING, **home}
+    own = {"TOOLBOX_STATE_DIR": f"/tmp/state-{user[0]}", "TOOLBOX_WORK_DIR": "/tmp"}
+    (root.path / "tmp/beside.py").write_text("value = 42")
+    before = {path.name for path in (root.path / "tmp").iterdir()}
+    with root.daemon("serve", "--port", "0", user=user, env={**given, **own}) as process:
+        port = line(process, "Starting toolbox server on port ")
+        # In two kernels: one of them may have been kept ready, which then takes the variables over.
+        for context in (None, create_context(port)):
+            whose = interpret(port, "import os, sys; print(sys.executable, os.getuid(), os.getpid())", context).text()
+            executable, uid, pid = whose.rsplit(maxsplit=2)
+            assert (executable, uid) == (f"{root.bundle}/bin/python3", user.partition(":")[0])
+            assert foreign_libraries(root, int(pid)) == set()
+            # Programs started there are the system's, with its variables. IPython adds some.
+            child = interpret(port, "!env", context).text()
+            assert {*(f"{name}={value}" for name, value in given.items())} <= set(child.splitlines())
+            assert ("\nHOME=" in f"\n{child}") == bool(home)
+            if root.name == "musl":
+                assert interpret(port, "!linked-with-musl", context).text() == "linked with musl\n"
+            itself = "import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', 'print(7)']))"
+            assert interpret(port, itself, context).text() == "b'7\\n'\n"
+            # From the directory it runs in, from the standard library, and extension modules with libraries of ours.
+            used = "import beside, sqlite3, ssl, zmq; beside.value, zmq.zmq_version_info() > (4,)"
+            assert interpret(port, used, context).value() == "(42, True)"
+    left = {path.name for path in (root.path / "tmp").iterdir()} - before
+    assert left <= {"__pycache__", Path(own["TOOLBOX_STATE_DIR"]).name}
+    assert list((root.path / own["TOOLBOX_STATE_DIR"].lstrip("/") / "kernels").iterdir()) == []
 
 
 def become_another_user(root: RootFilesystem) -> None:
@@ -73,6 +104,7 @@ def become_another_user(root: RootFilesystem) -> None:
     with root.daemon("serve", "--port", "0", "--user", "worker", user="0:0", env=env) as process:
         port = line(process, "Starting toolbox server on port ")
         assert execute(port, "id -u; id -g; echo $HOME") == "1000\n1000\n/tmp\n"
+        assert interpret(port, "import os; os.getuid(), os.environ['HOME']").value() == "(1000, '/tmp')"
 
 
 def execute(port: str, command: str) -> str:
@@ -83,6 +115,31 @@ def execute(port: str, command: str) -> str:
         answer = json.load(response)
     assert answer["exitCode"] == 0, answer
     return str(answer["result"])
+
+
+def create_context(port: str) -> str:
+    """Make a context of the interpreter and return its id."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{CONTEXT}", b"{}", method="POST")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return str(json.load(response)["id"])
+
+
+def interpret(port: str, code: str, context: str | None = None) -> Ran:
+    """Run code in the interpreter, which must complete, and return what it sends."""
+
+    async def ask() -> Ran:
+        async with aiohttp.ClientSession() as http, http.ws_connect(f"http://127.0.0.1:{port}{EXECUTE}") as socket:
+            await socket.send_json({"code": code, "contextId": context or "default"})
+            return await read(socket, Ran())
+
+    ran = asyncio.run(ask())
+    assert (ran.controls, ran.of("error"), ran.text("stderr")) == (["completed"], [], ""), ran
+    return ran
+
+
+def foreign_libraries(root: RootFilesystem, pid: int) -> set[str]:
+    """Return what is in a process of ours from the system around it, data excepted."""
+    return {path for path in mapped_files(pid) if not path.startswith(f"{root.bundle}/") and ".so" in path}
 
 
 def mapped_files(pid: int) -> set[str]:

@@ -1,7 +1,7 @@
 """A control plane in this process, and a client of its API."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,12 @@ class Plane:
 
 
 @asynccontextmanager
-async def plane_on(state_dir: Path, **options: str) -> AsyncIterator[Plane]:
-    """Run a control plane on a state directory."""
-    config = UpConfig.load({"port": "0", "state_dir": str(state_dir), **options}, {"HOME": str(state_dir)})
+async def plane_on(
+    state_dir: Path, environ: Mapping[str, str] | None = None, /, **options: str
+) -> AsyncIterator[Plane]:
+    """Run a control plane on a state directory, with the variables `environ` and options."""
+    given = {"HOME": str(state_dir), **(environ or {})}
+    config = UpConfig.load({"port": "0", "state_dir": str(state_dir), **options}, given)
     async with (
         running(config) as server,
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {server.api_key}"}) as http,

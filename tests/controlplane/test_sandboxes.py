@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.controlplane.conftest import Plane, plane_on
+from toolbox.children.tree import MARKER
 
 REQUIRED = {
     "id": str,
@@ -239,6 +240,23 @@ async def test_proxy_url_follows_the_request(tmp_path: Path) -> None:
     async with plane_on(tmp_path / "a", public_url="https://box.example/") as plane:
         assert (await plane.call("GET", path))["toolboxProxyUrl"] == "https://box.example/toolbox"
         assert (await plane.call("GET", path))["state"] == "stopped"
+
+
+async def test_options_for_every_sandbox_are_variables_of_up(tmp_path: Path) -> None:
+    options = {"TOOLBOX_MAX_CONTEXTS": "0", "TOOLBOX_SHELL": "/bin/sh", "TOOLBOX_LSP_GO": "gopls"}
+    own = {
+        "TOOLBOX_AUTH": "none",
+        "TOOLBOX_LOG_FILE": str(tmp_path / "log"),
+        "TOOLBOX_SIGNING_KEY": "secret",
+        "TOOLBOX_TOKEN": "the key of the API",
+        "TOOLBOX_WORK_DIR": "/",
+    }
+    async with plane_on(tmp_path / "state", {**options, **own}) as plane:
+        sandbox = await plane.create()
+        shown = await plane.execute(sandbox, "tr '\\0' '\\n' < /proc/$PPID/environ")
+        found = dict(line.split("=", 1) for line in shown.splitlines() if line.startswith("TOOLBOX_"))
+        assert {name: value for name, value in found.items() if name != MARKER} == options
+        await plane.toolbox("POST", sandbox, "/process/interpreter/context", 409, json={})
 
 
 async def test_document_is_valid(plane: Plane) -> None:

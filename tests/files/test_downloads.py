@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from tests.files.conftest import FileServer
-from toolbox.files import downloads, sending
-from toolbox.files.responses import disposition
+from toolbox.web import downloads, sending
+from toolbox.web.file_response import disposition
 
 BIG = 3_000_000
 

@@ -119,7 +119,7 @@ async def interpreter_runs(daemon: Daemon) -> int:
         ("import os; os._exit(0)", "exit code 0"),
         ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
         ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
-        ("import os; os.closerange(3, 100)", "SIGKILL"),
+        ("import os; os.closerange(3, 100)", "SIG"),
         ("import sys; sys.setrecursionlimit(10**8)\nf = lambda *_: [*map(f, [1])]\nf()", "SIGSEGV"),
     ],
 )
@@ -190,6 +190,41 @@ async def test_a_context_deleted_while_it_runs(daemon: Daemon) -> None:
     for ran in (await running, await waiting):
         assert (ran.controls, ran.code) == (["interrupted"], 4008)
     assert (await run(daemon, "1", context)).code == 1008
+
+
+async def test_a_context_deleted_while_its_kernel_starts(
+    serve_config: Callable[..., ServeConfig], tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n> {tmp_path}/started\nexec sleep 600\n")
+    python.chmod(0o755)
+    async with run_daemon(serve_config(kernel_python=str(python), spare_kernels="0")) as daemon:
+        context = await create(daemon)
+        running = asyncio.ensure_future(run(daemon, "1", context))
+        await there(tmp_path / "started")
+        queued = False
+        while not queued:
+            async with daemon.http.post(f"{CONTEXT}/{context}/interrupt") as response:
+                queued = (await response.json())["interrupted"]
+        async with daemon.http.delete(f"{CONTEXT}/{context}") as response:
+            assert response.status == 200
+        ran = await running
+        assert (ran.controls, ran.code, ran.of("error")) == (["interrupted"], 4008, [])
+
+
+async def test_two_daemons_with_one_state_directory(serve_config: Callable[..., ServeConfig], tmp_path: Path) -> None:
+    async with run_daemon(serve_config(spare_kernels="0")) as daemon:
+        context = await create(daemon)
+        left = daemon.state_dir / "kernels/left"
+        left.mkdir()
+        async with run_daemon(serve_config(spare_kernels="0")) as other:
+            assert other.state_dir == daemon.state_dir
+            assert not left.exists()
+            assert (await run(other, "1")).value() == "1"
+        assert (await run(daemon, "1", context)).value() == "1"
+        async with daemon.http.delete(f"{CONTEXT}/{context}") as response:
+            assert response.status == 200
+        assert list((daemon.state_dir / "kernels").iterdir()) == []
 
 
 async def test_too_many_contexts(serve_config: Callable[..., ServeConfig]) -> None:

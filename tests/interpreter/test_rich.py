@@ -90,6 +90,22 @@ async def test_what_is_too_large_is_left_out_and_named(daemon: Daemon) -> None:
     assert (shown["data"], shown["omitted"]) == ({"text/plain": "small"}, ["image/png"])
 
 
+async def test_metadata_that_is_too_large_is_left_out_and_named(daemon: Daemon) -> None:
+    code = (
+        "from IPython.display import display\ndisplay({'text/plain': 'x'}, metadata={'a': 'm' * 9_000_000}, raw=True)"
+    )
+    (shown,) = (await run(daemon, code)).of("display")
+    assert (shown["data"], shown["metadata"], shown["omitted"]) == ({"text/plain": "x"}, {}, ["metadata"])
+
+
+async def test_a_figure_that_takes_too_long_to_draw_is_interrupted(daemon: Daemon) -> None:
+    code = f"x = 1\n{PLOT}import time\nplt.ioff(); plt.gcf().draw = lambda *_: time.sleep(600)\nNone"
+    await run(daemon, "import matplotlib.pyplot")
+    ran = await run(daemon, code, timeout=1)
+    assert (ran.code, ran.reason) == (4008, "")
+    assert (await run(daemon, "plt.close('all'); x")).value() == "1"
+
+
 async def test_a_repr_that_fails_is_an_error(daemon: Daemon) -> None:
     ran = await run(daemon, "class Bad:\n    def __repr__(self): raise OSError('no')\nBad()")
     assert ran.error["name"] == "OSError"

@@ -1,11 +1,13 @@
 """What runs of code say, in the default context and in others."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Daemon
 from tests.interpreter.client import CONTEXT, EXECUTE, create, run
+from toolbox.children import tree
 
 WAIT = "import os, time\nwhile not os.path.exists('go'): time.sleep(.01)"
 
@@ -154,6 +156,27 @@ async def test_a_context_has_its_directory_and_the_variables_of_its_time(daemon:
         assert ran.text() == f"{sub} yes {sub} __main__\n"
 
 
+async def test_a_spare_kernel_becomes_the_context_s_own(daemon: Daemon) -> None:
+    await run(daemon, "1")
+    variables = f"import os; sorted({{**os.environ}} | {{'PWD': ''}}), os.environ.get('{tree.MARKER}', '') != ''"
+    fresh = (await run(daemon, variables)).value()
+    started_in = "next(each[4:] for each in open('/proc/self/environ').read().split('\\0') if each[:4] == 'PWD=')"
+    while True:
+        (daemon.work_dir / "sub").mkdir()
+        context = await create(daemon, cwd="sub")
+        (daemon.work_dir / "sub").rmdir()
+        ran = await run(daemon, started_in, context)
+        if [each["name"] for each in ran.of("error")] == ["ContextError"]:
+            break
+        async with daemon.http.delete(f"{CONTEXT}/{context}"):  # there was no spare kernel yet
+            pass
+    assert (await run(daemon, "1", context)).error["name"] == "ContextError"
+    (daemon.work_dir / "sub").mkdir()
+    assert (await run(daemon, started_in, context)).value() == repr(str(daemon.work_dir))
+    assert (await run(daemon, "import os; os.getcwd()", context)).value() == repr(str(daemon.work_dir / "sub"))
+    assert (await run(daemon, variables, context)).value() == fresh
+
+
 async def test_modules_of_the_directory_are_found_and_ours_are_not(daemon: Daemon) -> None:
     for name in ("charts", "channel", "errors", "output", "json"):
         (daemon.work_dir / f"{name}.py").write_text("mine = True\n")
@@ -252,3 +275,102 @@ async def test_bad_requests(daemon: Daemon, message: str, code: int, reason: str
 async def test_an_upgrade_is_needed(daemon: Daemon) -> None:
     async with daemon.http.get(EXECUTE) as response:
         assert response.status == 400
+
+
+async def test_a_kernel_needs_no_home_and_leaves_nothing_behind(daemon: Daemon, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    async with daemon.http.post("/env", json={"set": {"HOME": "/nowhere", "TMPDIR": str(temporary)}}) as response:
+        assert response.status == 200
+    assert (
+        await run(daemon, "import os; os.environ['HOME'], 'IPYTHONDIR' in os.environ")
+    ).value() == "('/nowhere', False)"
+    assert list(temporary.iterdir()) == []
+
+
+async def test_a_path_that_python_keeps_safe_stays_whole(daemon: Daemon) -> None:
+    async with daemon.http.post("/env", json={"set": {"PYTHONSAFEPATH": "1", "PYTHONPATH": "/first"}}) as response:
+        assert response.status == 200
+    assert (await run(daemon, "import sys; sys.path[0], '' in sys.path")).value() == "('/first', False)"
+
+
+async def test_what_is_printed_is_not_kept_in_the_kernel(daemon: Daemon) -> None:
+    await run(daemon, "class Text(str): pass\nimport gc, sys")
+    assert (await run(daemon, "sys.stdout.write(Text('a')); sys.stderr.write(Text('b')); None")).text() == "a"
+    assert (await run(daemon, "[each for each in gc.get_objects() if type(each) is Text]")).value() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit('why')", 1, "why\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+        ("pass", 0, ""),
+    ],
+)
+async def test_a_fork_ends_where_the_program_does(daemon: Daemon, end: str, code: int, told: str) -> None:
+    fork = f"""
+import os, sys
+child = os.fork()
+if child == 0:
+    print('child')
+    {end}
+else:
+    print('parent', os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    ran = await run(daemon, fork)
+    assert ran.text() == f"child\nparent {code}\n"
+    assert ran.text("stderr").endswith(told)
+    assert ran.of("error") == []
+    assert (await run(daemon, "child > 0")).value() == "True"
+
+
+async def test_of_much_that_threads_print_between_runs_the_last_is_kept(daemon: Daemon) -> None:
+    code = """
+import os, threading, time
+def late():
+    while not os.path.exists('go'): time.sleep(.01)
+    for n in range(20_000): print(n, flush=True)
+    open('done', 'w').close()
+threading.Thread(target=late).start()
+"""
+    await run(daemon, code)
+    (daemon.work_dir / "go").touch()
+    while not (daemon.work_dir / "done").exists():
+        await asyncio.sleep(0.01)
+    text = (await run(daemon, "print('next')")).text()
+    assert "".join(f"{n}\n" for n in range(20_000)).endswith(text.removesuffix("next\n"))
+    assert 32 * 1024 < len(text) < 128 * 1024
+
+
+@pytest.mark.parametrize(
+    ("code", "repair", "name"),
+    [
+        ("import sys\nsys.stdout = open('x', 'w')\nsys.stdout.close()", "sys.stdout = sys.__stdout__", "ValueError"),
+        ("class E(Exception):\n    def __str__(self): raise OSError\nraise E", "x = 1", "E"),
+        ("raise type('A' * 10_000_000, (Exception,), {})", "x = 1", ""),
+    ],
+)
+async def test_what_makes_ipython_itself_fail_is_told_once(daemon: Daemon, code: str, repair: str, name: str) -> None:
+    ran = await run(daemon, code)
+    assert ran.error["name"].startswith(name)
+    assert ran.controls == ["completed"]
+    assert (await run(daemon, repair)).code == 1000
+
+
+async def test_a_signal_handler_that_prints_in_the_midst_of_a_print(daemon: Daemon) -> None:
+    code = """
+import itertools, signal, sys
+numbers = itertools.count()
+def handler(*_): sys.stderr.write(f"{next(numbers)} {'y' * 5000}\\n")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, .0005, .0005)
+for n in range(3000): print(n, 'x' * 5000)
+signal.setitimer(signal.ITIMER_REAL, 0)
+next(numbers)
+"""
+    ran = await run(daemon, code)
+    assert ran.text() == "".join(f"{n} {'x' * 5000}\n" for n in range(3000))
+    told = ran.text("stderr").splitlines()  # a handler may be interrupted by the next one
+    assert sorted(told) == sorted(f"{n} {'y' * 5000}" for n in range(int(ran.value())))

@@ -362,8 +362,6 @@ ABSENT: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
     "update_network_settings": lambda box: box.update_network_settings(network_block_all=True),
     "update_secrets": lambda box: box.update_secrets({"A": "b"}),
     "get_metrics": lambda box: box.get_metrics(),
-    "code_interpreter": lambda box: box.code_interpreter.create_context(),
-    "computer_use": lambda box: box.computer_use.get_status(),
 }
 
 

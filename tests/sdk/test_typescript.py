@@ -1,57 +1,54 @@
 """The published TypeScript SDK, unmodified, in Node."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.computeruse.programs import WINDOWS
 from tests.git.http_server import PASSWORD, USERNAME, GitServer
 from tests.sdk.conftest import Server
 
 BIN = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize(
-    ("script", "more"),
-    [
-        ("journey", {}),
-        ("fs", {}),
-        ("pty", {}),
-        ("session", {}),
-        ("git", {}),
-        ("lsp", {}),
-        ("code_run", {}),
-        ("code_run_old", {}),
-        ("interpreter", {}),
-        ("fetch", {"RUNTIME": "deno"}),
-        ("fetch", {"RUNTIME": "serverless", "VERCEL": "1"}),
-    ],
-    ids=[
-        "journey",
-        "fs",
-        "pty",
-        "session",
-        "git",
-        "lsp",
-        "code_run",
-        "code_run_old",
-        "interpreter",
-        "fetch-deno",
-        "fetch-serverless",
-    ],
-)
+SCRIPTS: dict[str, dict[str, str]] = {
+    "journey": {},
+    "fs": {},
+    "pty": {},
+    "session": {},
+    "git": {},
+    "lsp": {},
+    "code_run": {},
+    "code_run_old": {},
+    "interpreter": {},
+    "computer_use": {},
+    "screenshots": {},
+    "input": {},
+    "accessibility": {},
+    "recordings": {},
+    "windows": {"WINDOW_PROGRAM": shlex.join([sys.executable, str(WINDOWS)])},
+    "desktop": {},
+    "fetch-deno": {"RUNTIME": "deno"},
+    "fetch-serverless": {"RUNTIME": "serverless", "VERCEL": "1"},
+}
+"""Name of a script, perhaps with what it does `-` after it -> further variables."""
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_script(
     typescript_sdk: Path,
     server: Server,
     git_server: GitServer,
     git_remote: str,
     path_with_node: str,
-    script: str,
-    more: dict[str, str],
+    name: str,
     tmp_path: Path,
 ) -> None:
+    script, more = name.partition("-")[0], SCRIPTS[name]
     git = {
         "GIT_SERVER": git_server.url(""),
         "GIT_REMOTE": git_remote,

@@ -28,7 +28,13 @@ class Environment:
     """The variables that children start with: the daemon's own without its secrets, changed by `/env`."""
 
     def __init__(
-        self, work_dir: Path, *, hide: Iterable[str] = (), user: str | None = None, shell: Path | None = None
+        self,
+        work_dir: Path,
+        *,
+        hide: Iterable[str] = (),
+        user: str | None = None,
+        shell: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.work_dir = work_dir
         self._shell = shell
@@ -37,6 +43,7 @@ class Environment:
         if user is not None:
             entry = pwd.getpwnam(user)
             self._variables |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+        self._variables |= variables or {}
 
     @property
     def home(self) -> str:

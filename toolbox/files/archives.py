@@ -5,8 +5,8 @@ from aiohttp import web
 from toolbox.files.archive import Archive
 from toolbox.files.bodies import body_reader
 from toolbox.files.models import UnpackAnswer
-from toolbox.files.responses import disposition
 from toolbox.files.unpack import Unpacking
+from toolbox.web.file_response import disposition
 
 _TYPES = {"tar": "application/x-tar", "gz": "application/gzip", "zst": "application/zstd"}
 

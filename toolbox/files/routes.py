@@ -16,10 +16,11 @@ from toolbox.files.models import (
     PermissionsQuery,
     UploadAnswer,
 )
-from toolbox.files.responses import send_file, send_form, send_listing
+from toolbox.files.responses import send_form, send_listing
 from toolbox.files.service import Files
 from toolbox.files.uploads import BulkUpload
 from toolbox.web.endpoint import Routes
+from toolbox.web.file_response import send_file
 
 routes = Routes("file-system")
 
@@ -67,7 +68,7 @@ async def set_permissions(query: PermissionsQuery, files: Files) -> None:
 async def download(request: web.Request, query: PathQuery, files: Files) -> web.StreamResponse:
     """Send a file; ranges and validators are understood."""
     async with files.download(query.path) as opened:
-        return await send_file(request, opened, query.path, files.threads)
+        return await send_file(request, opened, paths.base_name(query.path), files.threads)
 
 
 @routes.post("/files/bulk-download", "DownloadFiles", produces=_FORM)

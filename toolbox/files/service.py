@@ -9,13 +9,13 @@ from toolbox.files import edits, globs, listing, moves, replace, search, waiting
 from toolbox.files.archive import Archive
 from toolbox.files.atomic import Replacement
 from toolbox.files.compression import Format
-from toolbox.files.downloads import Download
 from toolbox.files.listing import Listing
 from toolbox.files.models import FileInfo, ReplaceResult, WaitAnswer, WaitQuery, WatchQuery
 from toolbox.files.threads import FileThreads
 from toolbox.files.unpack import Unpacking
 from toolbox.files.uploads import Upload
 from toolbox.files.watch import Filter, Watch
+from toolbox.web.downloads import Download
 
 
 class Files:

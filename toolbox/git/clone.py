@@ -10,8 +10,8 @@ from toolbox.errors import BadRequest, Conflict, InvalidPath, NotFound
 from toolbox.git import repository
 from toolbox.git.credentials import Source
 from toolbox.git.native import Native
-from toolbox.git.threads import Threads
 from toolbox.paths import lossy
+from toolbox.threads import Threads
 
 log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-fA-F]{4,64}")

@@ -28,7 +28,7 @@ from toolbox.git.models import (
 )
 from toolbox.git.native import Native
 from toolbox.git.repository import Heads, Repository
-from toolbox.git.threads import Threads
+from toolbox.threads import Threads
 
 _DIFFERS = 1
 _LAST_WORDS_SECONDS = 2.0

@@ -5,7 +5,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
 from toolbox.children.environment import Environment, check_variables
 from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError
@@ -35,8 +35,8 @@ class Context:
         self.runs: list[Run] = []
         """What runs, and what waits."""
         self.kernel: Kernel | None = None
-        self.adopt: Mapping[str, Any] | None = None
-        """What the kernel must be told with the first run."""
+        self.enter: str | None = None
+        """The directory that the kernel must go to with its first run, if it was a spare one."""
         self.deleted = False
 
     def info(self) -> InterpreterContext:
@@ -139,7 +139,7 @@ class Contexts:
         if context.deleted:
             self._kernels.discard(claimed.kernel)
             raise NotFound(f"context not found: {context.id}")
-        context.kernel, context.adopt = claimed.kernel, claimed.adopt
+        context.kernel, context.enter = claimed.kernel, claimed.cwd
         return claimed.kernel
 
     async def _take_turn(self, context: Context, run: Run) -> None:
@@ -155,13 +155,15 @@ class Contexts:
         try:
             kernel = await self._ready_kernel(context, run)
         except ToolboxError as error:
+            if context.deleted:
+                return Outcome.DELETED
             run.add(_error("KernelError", error.message))
             return Outcome.COMPLETED
         if run.stop.done():
             return run.stop.result()
-        adopt, context.adopt = context.adopt, None
+        cwd, context.enter = context.enter, None
         run.resume = kernel.resume
-        work = self._tasks.start(kernel.execute(run, adopt=adopt), f"code in context {context.id}")
+        work = self._tasks.start(kernel.execute(run, cwd=cwd), f"code in context {context.id}")
         try:
             await self._watch(kernel, run, work)
             if work.done():

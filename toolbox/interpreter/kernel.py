@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolbox.children.process import Children
 from toolbox.children.spool import OutputPipe, Spool
@@ -58,7 +58,7 @@ class Kernel(ABC):
         """Return when it takes requests. Raises `Unavailable` when it has ended, or takes too long."""
 
     @abstractmethod
-    async def execute(self, run: Run, *, adopt: Mapping[str, Any] | None = None) -> bool:
+    async def execute(self, run: Run, *, cwd: str | None = None) -> bool:
         """Run code, what it says going to `run`, and tell at its end whether it was interrupted."""
 
     @abstractmethod

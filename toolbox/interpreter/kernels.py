@@ -1,8 +1,11 @@
 """Starts kernels, and keeps spare ones of Python warm once one was used."""
 
 import asyncio
+import contextlib
+import fcntl
 import importlib
 import logging
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -26,10 +29,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A kernel for a context, and what a spare one must be told to become it."""
+    """A kernel for a context, and the directory that it must go to first if it was a spare one."""
 
     kernel: Kernel
-    adopt: Mapping[str, Any] | None = None
+    cwd: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,15 @@ class Kernels:
             await asyncio.to_thread(self._connections.close)
 
     def _clear(self) -> None:
-        """Remove what a daemon that was killed has left."""
+        """Remove what a daemon that was killed has left, but nothing of one that lives and was given this directory."""
         for path in self._directory.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails for a `Place` in use
+                    shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
 
     async def claim(self, language: str, cwd: str) -> Claimed:
         """Return a kernel for a context, which may not be ready yet. Raises `BadRequest`, `Unavailable`."""
@@ -86,7 +95,7 @@ class Kernels:
         while self._spares:
             spare = self._spares.pop(0)
             if spare.kernel.child.exit is None and (spare.python, spare.env) == (python, env):
-                return Claimed(spare.kernel, {"cwd": cwd, "env": dict(env)})
+                return Claimed(spare.kernel, cwd)
             self.discard(spare.kernel)
         return None
 

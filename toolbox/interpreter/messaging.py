@@ -1,8 +1,11 @@
 """Jupyter's messages over ZeroMQ, on unix sockets. Imported when the first kernel starts: it takes a while."""
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +32,8 @@ class Place:
         self.directory = directory
         directory.mkdir(mode=0o700)
         self.descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self.descriptor, fcntl.LOCK_SH)  # another daemon is not to take it for a dead one's
         self.key = secrets.token_hex(16).encode()
         try:
             self._write(directory / CONNECTION_FILE, owner)
@@ -58,11 +63,9 @@ class Place:
         return f"ipc://{self.name}/k-{PORTS[channel + '_port']}"
 
     def remove(self) -> None:
-        """Remove the directory and all sockets."""
-        for name in os.listdir(self.descriptor):  # noqa: PTH208 -- by descriptor
-            os.unlink(name, dir_fd=self.descriptor)
+        """Remove the directory with the sockets, and what else the kernel has put there."""
         os.close(self.descriptor)
-        self.directory.rmdir()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Connections:

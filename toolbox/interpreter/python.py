@@ -5,9 +5,10 @@ import contextlib
 import json
 import logging
 import signal
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -57,7 +58,8 @@ class PythonKernel(Kernel):
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[bool] = self._loop.create_future()
-        self._between: list[tuple[str, bytes]] = []
+        self._between: deque[tuple[str, bytes]] = deque()
+        self._between_bytes = 0
         self._channel = Channel(self._on_packet, self._on_end)
         descriptor = self._channel.other_end.fileno()
         options = {"connection": place.connection_file, "channel": descriptor, "charts": str(charts.HOOK)}
@@ -77,15 +79,15 @@ class PythonKernel(Kernel):
         if self._requests is None:
             self._requests = self._connections.requests(self._place)
 
-    async def execute(self, run: Run, *, adopt: Mapping[str, Any] | None = None) -> bool:
-        """Run code. `adopt`: the directory and variables of the context that this spare kernel is to serve."""
+    async def execute(self, run: Run, *, cwd: str | None = None) -> bool:
+        """Run code; `cwd` is the directory of the context that this spare kernel is to serve."""
         self._run = run
         self._started, self._ended = self._loop.create_future(), self._loop.create_future()
         for stream, data in self._between:
             run.output(stream, data)
-        self._between.clear()
+        self._forget_between()
         assert self._requests is not None, "ready() comes first"  # noqa: S101
-        wishes = {"run": run.number, "env": dict(run.env), "adopt": adopt}
+        wishes = {"run": run.number, "env": dict(run.env), "cwd": cwd}
         self._requests.execute(run.code, {"toolbox": wishes})
         try:
             return await self._ended
@@ -122,7 +124,7 @@ class PythonKernel(Kernel):
             self._print(_STREAMS[kind], payload)
         elif kind == b"r" and not self._ready.done():
             self._ready.set_result(None)
-            self._between.clear()
+            self._forget_between()
         elif kind == b"s" and not self._started.done():
             self._started.set_result(None)
         elif kind == b"J":
@@ -138,8 +140,13 @@ class PythonKernel(Kernel):
             return
         # Nobody listens: threads of an earlier run must not be held for that, and are heard with the next.
         self._between.append((stream, data))
-        while sum(len(each) for _, each in self._between) > _BETWEEN_BYTES:
-            del self._between[0]
+        self._between_bytes += len(data)
+        while self._between_bytes > _BETWEEN_BYTES:
+            self._between_bytes -= len(self._between.popleft()[1])
+
+    def _forget_between(self) -> None:
+        self._between.clear()
+        self._between_bytes = 0
 
     def _tell(self, payload: bytes) -> None:
         try:

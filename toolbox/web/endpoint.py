@@ -49,6 +49,7 @@ class Endpoint:
     produces: str = "application/json"
     hidden: bool = False
     idempotent: bool = False
+    optional_body: bool = False
     path_words: Mapping[str, type] = field(default_factory=dict)
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
@@ -69,6 +70,7 @@ class Endpoint:
         given = {name: services[kind] for name, kind in self.services.items()}
         function, status, path_words = self.function, self.status, tuple(self.path_words.items())
         query, body, wants_request, operation = self.query, self.body, self.wants_request, self.operation
+        optional_body = self.optional_body
         calls: IdempotentCalls | None = services.get(IdempotentCalls) if self.idempotent else None
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -78,7 +80,8 @@ class Endpoint:
             if query is not None:
                 arguments["query"] = wire.convert_text(_first_values(request), query)
             if body is not None:
-                arguments["body"] = wire.decode(await read_body(request), body)
+                data = await read_body(request)
+                arguments["body"] = wire.decode(b"{}" if optional_body and not wire.is_object(data) else data, body)
             if wants_request:
                 arguments["request"] = request
             if calls is not None and IDEMPOTENCY_HEADER in request.headers:
@@ -167,11 +170,12 @@ class Routes:
         produces: str = "application/json",
         hidden: bool = False,
         idempotent: bool = False,
+        optional_body: bool = False,
     ) -> Callable[[Function], Function]:
         """Register an endpoint.
 
         `consumes` and `produces` describe raw bodies; `hidden` keeps it out of OpenAPI; `idempotent` makes it heed the
-        `Idempotency-Key` header.
+        `Idempotency-Key` header; with `optional_body` a body that is missing or no JSON object counts as `{}`.
         """
 
         def register(function: Function) -> Function:
@@ -191,6 +195,7 @@ class Routes:
                     produces=produces,
                     hidden=hidden,
                     idempotent=idempotent,
+                    optional_body=optional_body,
                     path_words=words,
                     query=hints.pop("query", None),
                     body=hints.pop("body", None),

@@ -91,7 +91,7 @@ def _operation(endpoint: Endpoint, envelope: dict[str, Any]) -> dict[str, Any]:
         operation["description"] = details
     if endpoint.body is not None:
         content = {"application/json": {"schema": _schema(endpoint.body)}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": not endpoint.optional_body, "content": content}
     elif endpoint.consumes != "application/json":
         operation["requestBody"] = {"required": True, "content": {endpoint.consumes: {"schema": {}}}}
     return operation

@@ -58,12 +58,17 @@ class Server:
         await site.start()
         return int(self._runner.addresses[-1][1])
 
-    async def listen_unix(self, path: str) -> None:
-        """Listen on a unix socket; one that nobody listens on any more is replaced. Raises `OSError`."""
+    async def listen_unix(self, path: str, mode: int | None = None) -> None:
+        """Listen on a unix socket; one that nobody listens on any more is replaced. Raises `OSError`.
+
+        `mode`: its permissions, where those that the umask leaves are not meant.
+        """
         if await _is_served(path):
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), path)
         await web.UnixSite(self._runner, path, backlog=1024).start()
         self._socket = path
+        if mode is not None:
+            await asyncio.to_thread(os.chmod, path, mode)
 
     async def start(self) -> None:
         """Enter the application's contexts; listening comes after."""

@@ -82,6 +82,14 @@ def _shape(model: type[msgspec.Struct]) -> _Shape:
     return shape
 
 
+def is_object(data: bytes) -> bool:
+    """Tell whether `data` is a JSON object."""
+    try:
+        return isinstance(msgspec.json.decode(data), dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def decode(data: bytes, model: type[T]) -> T:
     """Decode a JSON object into `model`. Raises `InvalidBody`."""
     try:

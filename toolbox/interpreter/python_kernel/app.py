@@ -1,7 +1,7 @@
 """The kernel: ipykernel's, with output, results, errors and charts on the daemon's channel.
 
 The request comes by Jupyter's shell channel, its `metadata` telling what is ours: `{"toolbox": {"run": NUMBER, "env":
-{...}, "adopt": {"cwd": PATH, "env": {...}}}}`. `env` is for this run only; `adopt` makes a spare kernel the context's.
+{...}, "cwd": PATH}}`. `env` is for this run only; `cwd` is the directory of the context that a spare kernel has become.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import asyncio
 import contextlib
 import faulthandler
 import importlib.util
-import json
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
+import ipykernel
 from ipykernel.displayhook import ZMQDisplayHook, ZMQShellDisplayHook
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
 
-from .channel import END, READY, STARTED, STDERR, STDOUT, TEXT_LIMIT, Channel
+from .channel import END, READY, STARTED, STDERR, STDOUT, TEXT_LIMIT, Channel, encode
 from .errors import describe
 from .output import Output, Stream
 
@@ -110,6 +110,8 @@ class Shell(ZMQInteractiveShell):
             kind, error, trace = self._get_exc_info(exc_tuple)  # type: ignore[no-untyped-call]
         except ValueError:
             return
+        if Daemon.output.forked:
+            end_fork(error)
         if issubclass(kind, SystemExit):
             self._last_traceback = []
             return
@@ -119,11 +121,17 @@ class Shell(ZMQInteractiveShell):
             return
         found = describe(kind, error, None if exception_only else trace, Kernel.code_name)
         self._last_traceback = found["traceback"].splitlines()
+        Kernel.failed = True
         tell({"type": "error", **found})
 
     def _format_exception_for_storage(self, *_: Any, **__: Any) -> dict[str, Any]:
         """Format no error a second time, for a history that nobody asks for."""
         return {}
+
+    @contextlib.contextmanager
+    def _tee(self, *_: Any, **__: Any) -> Iterator[None]:
+        """Keep no copy of all that is printed, as IPython 9 does for its history: that is memory without bound."""
+        yield
 
     def showsyntaxerror(self, filename: Any = None, running_compiled_code: bool = False) -> None:
         """Tell the daemon of code that is no Python."""
@@ -143,7 +151,11 @@ class Kernel(IPythonKernel):
     """SIGINT came during this run."""
     interrupted = False
     """The run was ended by it, or by a KeyboardInterrupt of its own."""
+    failed = False
+    """The daemon was told of an error of this run."""
     code_name = ""
+    directory: str | None = None
+    """Where the kernel is to go before it runs anything."""
     cell: asyncio.Future[Any] | None = None
     """The run, when it awaits something."""
 
@@ -159,48 +171,54 @@ class Kernel(IPythonKernel):
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Run code as the daemon wishes, and tell it when it has started and ended."""
         wishes = parent.get("metadata", {}).get("toolbox", {})
-        Kernel.signalled = Kernel.interrupted = False
+        Kernel.signalled = Kernel.interrupted = Kernel.failed = False
         error = None
         signal.signal(signal.SIGINT, on_interrupt)
         try:
-            error = self._adopt(wishes.get("adopt"))
+            error = self._enter_directory(wishes.get("cwd"))
             if error is None:
                 with variables(wishes.get("env") or {}):
                     await self._run(stream, ident, parent, wishes.get("run"))
         except KeyboardInterrupt:
             Kernel.interrupted = True
+        except Exception as failure:
+            # What IPython itself needs is not as it should be: the program has closed sys.stdout, for example.
+            if not (Kernel.failed or Daemon.output.forked):
+                tell({"type": "error", **describe(type(failure), failure, failure.__traceback__, Kernel.code_name)})
         finally:
             Kernel.running = False
+            if Daemon.output.forked:
+                end_fork(None)
             self._end(wishes.get("run"), error)
 
     async def _run(self, stream: Any, ident: Any, parent: Any, number: Any) -> None:
         try:
             Kernel.running = True
-            Daemon.channel.send(STARTED, json.dumps(number).encode())
+            Daemon.channel.send(STARTED, encode(number))
             await super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
+            # Still interruptible, as a figure may take long; after an interrupt it is left for the next run.
+            if not (Kernel.signalled or Daemon.output.forked or Daemon.charts is None):
+                Daemon.charts.collect()
         finally:
             Kernel.running = False
 
     def _end(self, number: Any, error: BaseException | None) -> None:
-        if Daemon.charts is not None and "matplotlib.figure" in sys.modules:
-            Daemon.charts.collect()
         Daemon.output.flush()
         end = {"run": number, "interrupted": Kernel.interrupted, "failed": str(error) if error else None}
-        Daemon.channel.send(END, json.dumps(end).encode())
+        Daemon.channel.send(END, encode(end))
 
     @staticmethod
-    def _adopt(wishes: Any) -> OSError | None:
-        """Become the kernel of a context: with its directory and variables."""
-        if not wishes:
+    def _enter_directory(wanted: str | None) -> OSError | None:
+        """Go to the directory of the context; until that has worked no code runs."""
+        Kernel.directory = wanted or Kernel.directory
+        if Kernel.directory is None:
             return None
-        os.environ.clear()
-        os.environ.update(wishes["env"])
-        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         try:
-            os.chdir(wishes["cwd"])
+            os.chdir(Kernel.directory)
         except OSError as error:
             return error
-        os.environ["PWD"] = wishes["cwd"]
+        os.environ["PWD"] = Kernel.directory
+        Kernel.directory = None
         return None
 
     @contextlib.contextmanager
@@ -232,6 +250,18 @@ def on_interrupt(*_: Any) -> None:
         cell.get_loop().call_soon_threadsafe(cell.cancel)
         return
     raise KeyboardInterrupt
+
+
+def end_fork(error: BaseException | None) -> NoReturn:
+    """End a fork of this process where a program would end: only the kernel itself ends the run and takes the next."""
+    code = 0
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        code = (error.code or 0) & 0xFF
+    elif error is not None:
+        code = 1
+        found = describe(type(error), error, error.__traceback__, Kernel.code_name)
+        sys.stderr.write(found["value"] + "\n" if isinstance(error, SystemExit) else found["traceback"])
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -266,6 +296,14 @@ class App(IPKernelApp):
         sys.stdout = Stream(Daemon.output, STDOUT, 1, "<stdout>")
         sys.stderr = Stream(Daemon.output, STDERR, 2, "<stderr>")
 
+    def init_path(self) -> None:
+        """Let modules be imported from where the user is, behind the standard library, as in any kernel."""
+        super().init_path()  # type: ignore[no-untyped-call]
+        # IPython leaves that out of an isolated Python: the bundle's, but so it is to keep others out of the daemon.
+        if sys.flags.isolated and "" not in sys.path:
+            packages = os.path.dirname(os.path.dirname(ipykernel.__file__))
+            sys.path.insert(sys.path.index(packages) if packages in sys.path else len(sys.path), "")
+
     def reset_io(self) -> None:
         """Leave the streams: nothing goes anywhere else."""
 
@@ -277,6 +315,18 @@ class App(IPKernelApp):
         """Say nothing, only keep what the kernel asks for."""
         names = ("shell", "iopub", "stdin", "hb", "control")
         self._ports = {name: getattr(self, name + "_port") for name in names}
+
+
+def directories(place: str) -> dict[str, str]:
+    """Return the variables that let Jupyter and IPython start where there is no home, or one that is not to be written.
+
+    They would fail, or leave a directory behind in `/tmp`; the daemon removes `place`.
+    """
+    found = {"JUPYTER_RUNTIME_DIR": place}
+    wanted = os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython")
+    if not os.access(wanted if os.path.exists(wanted) else os.path.dirname(wanted), os.W_OK | os.X_OK):
+        found["IPYTHONDIR"] = os.path.join(place, "ipython")
+    return found
 
 
 def load_charts(path: str) -> Any:
@@ -305,7 +355,8 @@ def run(connection: str, channel: int, charts: str) -> None:
     app: Any = App.instance(connection_file=connection, log_level=50)
     # One of a run's errors is not to end those behind it; history belongs to people at a prompt.
     app.config.HistoryManager.enabled = False
-    app.initialize([])
+    with variables(directories(os.path.dirname(connection))):
+        app.initialize([])
     warnings.filterwarnings("ignore", message="To exit: use", category=UserWarning)
     sys.modules.pop("debugpy", None)  # it was kept away, see launch.py; the user may have it
     Daemon.charts = load_charts(charts)

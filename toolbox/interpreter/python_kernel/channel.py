@@ -94,6 +94,9 @@ def shrunk(message: dict[str, Any]) -> dict[str, Any]:
     parts = dict(message.get(key) or {})
     left_out: list[str] = []
     message = {**message, key: parts, "omitted": left_out}
+    if len(encode(message.get("metadata"))) > MESSAGE_LIMIT // 2:
+        message["metadata"] = {}
+        left_out.append("metadata")
     while parts and len(encode(message)) > MESSAGE_LIMIT:
         largest = max(parts, key=lambda name: len(encode(parts[name])))
         left_out.append(largest)

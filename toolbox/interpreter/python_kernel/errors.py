@@ -20,7 +20,7 @@ def describe(kind: type[BaseException], error: BaseException, trace: Any, curren
         text = "".join(found.format())
     except Exception:
         text = f"{kind.__name__}: {value}\n"
-    return {"name": kind.__name__, "value": cut(value.replace(current, "<stdin>")), "traceback": cut(text)}
+    return {"name": cut(kind.__name__), "value": cut(value.replace(current, "<stdin>")), "traceback": cut(text)}
 
 
 def cut(text: str) -> str:

@@ -8,8 +8,9 @@ package `_toolbox_kernel`; nothing of ours is put on `sys.path`.
 
 import sys
 
-# This directory: a user's own modules of the same names must win.
-del sys.path[0]
+# This directory, which an isolated Python does not put there: a user's own modules of the same names must win.
+if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+    del sys.path[0]
 
 
 def main() -> None:

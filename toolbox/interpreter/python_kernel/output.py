@@ -14,6 +14,8 @@ import select
 import signal
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from .channel import PACKET, STDERR, STDOUT, Channel
@@ -35,6 +37,9 @@ class Output:
         self.channel = channel
         self.lock = threading.RLock()
         self.kind = STDOUT
+        self.printed: deque[tuple[bytes, bytes]] = deque()
+        """What Python has printed and nobody has taken yet."""
+        self.taking = False
         self.waiting = bytearray()
         """Text of Python's that is not sent yet, of the stream `kind`."""
         self.since = 0.0
@@ -67,45 +72,65 @@ class Output:
 
     def write(self, kind: bytes, data: bytes) -> None:
         """Add what the program prints."""
-        main = threading.get_ident() == self.main
-        self.busy += main
-        try:
-            with self.lock:
-                self._drain()
-                if kind != self.kind:
-                    self._flush()
-                    self.kind = kind
-                if not self.waiting:
-                    self.since = time.monotonic()
-                self.waiting += data
-                if (
-                    self.forked
-                    or len(self.waiting) >= WAITING_BYTES
-                    or (data.endswith(b"\n") and self._may_send_line())
-                ):
-                    self._flush()
-                elif not self.ticking:
-                    self.ticking = True
-                    self._wake()
-        finally:
-            self._leave(main)
+        self.printed.append((kind, data))
+        with self._undisturbed() as free:
+            if free:
+                self._take_printed()
+            else:
+                self._send_soon()
 
     def flush(self) -> None:
         """Send all that was printed so far, by whomever."""
-        main = threading.get_ident() == self.main
-        self.busy += main
-        try:
-            with self.lock:
+        with self._undisturbed() as free:
+            if free:
+                self._take_printed()
                 self._drain()
                 self._flush()
-        finally:
-            self._leave(main)
 
-    def _leave(self, main: bool) -> None:
-        self.busy -= main
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[bool]:
+        """Hold the lock, and interrupts of the main thread off.
+
+        Gives False within itself: a signal handler or a `__del__` prints in the midst of a print, which goes on first.
+        """
+        main = threading.get_ident() == self.main
+        if main:
+            self.busy += 1
+        try:
+            with self.lock:
+                free = not self.taking
+                self.taking = True
+                try:
+                    yield free
+                finally:
+                    self.taking = not free
+        finally:
+            if main:
+                self.busy -= 1
         if main and self.interrupted and not self.busy:
             self.interrupted = False
             raise KeyboardInterrupt
+
+    def _take_printed(self) -> None:
+        while self.printed:
+            kind, data = self.printed.popleft()
+            self._drain()
+            if kind != self.kind:
+                self._flush()
+                self.kind = kind
+            if not self.waiting:
+                self.since = time.monotonic()
+            self.waiting += data
+            if self.forked or len(self.waiting) >= WAITING_BYTES or (data.endswith(b"\n") and self._may_send_line()):
+                self._flush()
+            else:
+                self._send_soon()
+
+    def _send_soon(self) -> None:
+        if not self.ticking:
+            self.ticking = True
+            with contextlib.suppress(OSError):
+                os.write(self.wake_write, b"!")
 
     def _may_send_line(self) -> bool:
         if self.lines >= LINES_AT_ONCE:
@@ -143,16 +168,14 @@ class Output:
                 self._flush()
                 self.channel.send(self.pipes[descriptor], data)
 
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            os.write(self.wake_write, b"!")
-
     def _in_child(self) -> None:
         """Make a fork send at once: nobody would do it later. The pipes stay the parent's."""
         self.forked = True
         self.lock = threading.RLock()
         self.channel.lock = threading.Lock()
-        self.waiting = bytearray()
+        self.printed.clear()
+        self.taking = False
+        self.waiting.clear()
         self.main = threading.main_thread().ident
         self.busy = 0
 
@@ -176,7 +199,8 @@ class Output:
                         os.read(self.wake_read, 4096)
                 elif not event & select.POLLIN:
                     look.unregister(descriptor)
-            with self.lock:
+            with self._undisturbed():
+                self._take_printed()
                 self._drain()
                 if self.waiting and time.monotonic() - self.since >= TICK_SECONDS:
                     self._flush()

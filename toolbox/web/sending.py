@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from toolbox.errors import FileReadFailed
-from toolbox.files.downloads import Download
-from toolbox.files.threads import FileThreads
+from toolbox.threads import Threads
+from toolbox.web.downloads import Download
 
 _LAST_PIECE = 64 * 1024
 _COPY_BYTES = 256 * 1024
@@ -22,7 +22,7 @@ _SHIFT = 0.05
 class Connection:
     """The connection of a prepared response, to send parts of files on."""
 
-    def __init__(self, request: web.Request, writer: AbstractStreamWriter, threads: FileThreads) -> None:
+    def __init__(self, request: web.Request, writer: AbstractStreamWriter, threads: Threads) -> None:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client is gone")

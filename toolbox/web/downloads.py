@@ -9,7 +9,7 @@ from typing import Self
 
 from toolbox import paths
 from toolbox.errors import FileReadFailed, InvalidPath
-from toolbox.files.threads import FileThreads
+from toolbox.threads import Threads
 
 IN_ONE_PIECE = 256 * 1024
 """Files up to this size are read whole, in the thread that opens them."""
@@ -66,7 +66,7 @@ class _Opened:
 class Download:
     """One open file being sent, an async context: entering it opens the file. Raises `InvalidPath`, `OSError`."""
 
-    def __init__(self, threads: FileThreads, path: str) -> None:
+    def __init__(self, threads: Threads, path: str) -> None:
         self._threads = threads
         self._opened = _Opened(path)
         self.size = 0

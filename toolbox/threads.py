@@ -8,7 +8,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class Threads(Protocol):
-    """Threads that act as the user whose repositories these are."""
+    """Threads that act as the user whose files these are."""
 
     async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Run `function` in a thread and return its outcome; a caller that is cancelled waits for it too."""

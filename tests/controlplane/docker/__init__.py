@@ -1,0 +1,1 @@
+"""Tests of the docker driver, with an engine of this machine."""

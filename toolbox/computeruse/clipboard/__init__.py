@@ -1,0 +1,1 @@
+"""The clipboard: what programs offer to be pasted, and what the daemon does."""

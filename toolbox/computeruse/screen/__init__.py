@@ -1,0 +1,1 @@
+"""What is on the screen: as pictures, and as a stream of them."""

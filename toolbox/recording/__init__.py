@@ -1,0 +1,1 @@
+"""Recordings of the screen: ffmpeg films it, files in one directory keep it."""
