@@ -217,7 +217,7 @@ async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
     async with (
         SqliteRepository(tmp_path / "db") as store,
         Children() as children,
-        BuildingDriver(tmp_path, children) as driver,
+        BuildingDriver(tmp_path, children, {}) as driver,
         Objects(store, tmp_path / "storage") as objects,
         Builds(store, driver, objects, tmp_path / "builds") as builds,
     ):
