@@ -10,13 +10,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from controlplane.accounts import Accounts
 from controlplane.archive import Archive
 from controlplane.audit import Audit
+from controlplane.builds import Builds
 from controlplane.copies import Copies
+from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors, tell_limits
 from controlplane.drivers.base import Driver
 from controlplane.drivers.process import ProcessDriver
@@ -29,6 +32,11 @@ from controlplane.leftovers import Leftovers
 from controlplane.lifetimes import Lifetimes
 from controlplane.limits import RateLimit
 from controlplane.links import Links
+from controlplane.objectstore.credentials import Issuer
+from controlplane.objectstore.multipart import Uploads
+from controlplane.objectstore.objects import Objects
+from controlplane.objectstore.routes import Storage
+from controlplane.objectstore.routes import routes as storage_routes
 from controlplane.pools import Pools
 from controlplane.previews import Previews, finish_preview
 from controlplane.proxy import Proxy
@@ -36,6 +44,7 @@ from controlplane.routes import routes
 from controlplane.routes_access import routes as access_routes
 from controlplane.routes_accounts import routes as account_routes
 from controlplane.routes_copies import routes as copy_routes
+from controlplane.routes_images import routes as image_routes
 from controlplane.routes_pools import routes as pool_routes
 from controlplane.routes_volumes import routes as volume_routes
 from controlplane.sandboxes import Sandboxes
@@ -64,11 +73,12 @@ ENDPOINTS: list[Endpoint] = [
     *access_routes,
     *account_routes,
     *copy_routes,
+    *image_routes,
     *pool_routes,
+    *storage_routes,
     *volume_routes,
     *routes,
 ]
-_DRIVERS = ("process", "docker")
 _DRIVERS = ("process", "docker")
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
@@ -86,6 +96,8 @@ class Running:
     api_key: str
     ssh_port: int = 0
     """Port of SSH, 0 when it is off."""
+    storage_port: int = 0
+    """Port of object storage over TLS, 0 when it is off."""
 
 
 async def run(config: UpConfig, stop: asyncio.Event) -> int:
@@ -95,6 +107,8 @@ async def run(config: UpConfig, stop: asyncio.Event) -> int:
             print(NOTICE, file=sys.stderr, flush=True)  # noqa: T201 -- a command line talks
         if server.ssh_port:
             print(f"toolboxd: SSH on port {server.ssh_port}", file=sys.stderr, flush=True)  # noqa: T201
+        if server.storage_port:
+            print(f"toolboxd: object storage on port {server.storage_port}, TLS", file=sys.stderr, flush=True)  # noqa: T201
         print(f"export DAYTONA_API_URL={server.api_url}")  # noqa: T201
         print(f"export DAYTONA_API_KEY={server.api_key}", flush=True)  # noqa: T201
         await stop.wait()
@@ -113,7 +127,8 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         key = config.resolve_token()
         if key is None:
             key = await asyncio.to_thread(machine_key, directory / KEY_FILE)
-        keys = SandboxKeys(await asyncio.to_thread(machine_key, directory / "sandbox-secret"))
+        secret = await asyncio.to_thread(machine_key, directory / "sandbox-secret")
+        keys, issuer = SandboxKeys(secret), Issuer(secret)
         upstreams = await stack.enter_async_context(Upstreams())
         store = await _open_store(stack, directory)
         tokens = await stack.enter_async_context(Tokens.configured(config))
@@ -126,7 +141,9 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         tasks.start(metrics.watch_loop(), "event loop lag")
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"
         links = Links(config.public_url, listening_at, config.preview_domain)
-        services = await _enter_services(stack, config, directory, store, upstreams, keys, links, doors, sole=sole)
+        services = await _enter_services(
+            stack, config, directory, store, upstreams, keys, issuer, links, doors, sole=sole
+        )
         services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics}
         services[Events] = await stack.enter_async_context(Events(services[Sandboxes].steps, accounts, links, origins))
         server = Server(build_control_plane(services, pipeline), pipeline, mount=links.mount)
@@ -136,10 +153,12 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         if config.ssh_port is not None:
             await gateway.listen(config.host, config.ssh_port, directory / "ssh-host-key")
         port = await server.listen_tcp(config.host, config.port)
+        if config.storage_port is not None:
+            links.storage_port = await _serve_storage(stack, config, directory / "ca", services, pipeline)
         local = f"http://{_WILDCARDS.get(config.host, config.host)}:{port}"
         base = config.public_url or local
         await asyncio.to_thread(store_secret, directory / ADDRESS_FILE, f"{local}/api")
-        yield Running(port, f"{base.rstrip('/')}/api", key, gateway.port)
+        yield Running(port, f"{base.rstrip('/')}/api", key, gateway.port, links.storage_port)
 
 
 async def _enter_services(
@@ -149,6 +168,7 @@ async def _enter_services(
     store: SqliteRepository,
     upstreams: Upstreams,
     keys: SandboxKeys,
+    issuer: Issuer,
     links: Links,
     doors: Doors,
     *,
@@ -160,11 +180,15 @@ async def _enter_services(
         children = await stack.enter_async_context(Children(sole=sole))
         driver = await stack.enter_async_context(_driver(config, directory, children))
         archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
-        snapshots = await stack.enter_async_context(Snapshots(store, driver))
+        objects = await stack.enter_async_context(Objects(store, directory / "storage"))
+        builds = await stack.enter_async_context(Builds(store, driver, objects, directory / "builds"))
+        snapshots = await stack.enter_async_context(Snapshots(store, driver, builds))
         volumes = Volumes(store, driver)
         sandboxes = await stack.enter_async_context(
             Sandboxes(steps, driver, snapshots, volumes, archive, upstreams, keys)
         )
+        sandboxes.steps.watch(snapshots.watch)
+        declared = await stack.enter_async_context(DeclaredSandboxes(sandboxes, builds))
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
         await volumes.settle()
@@ -178,8 +202,9 @@ async def _enter_services(
     except (StoreError, sqlite3.Error) as error:
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
     previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
+    storage = Storage(objects, Uploads(objects), issuer)
     found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
-    mine = (audit, telemetry, pools, leftovers)
+    mine = (audit, telemetry, pools, leftovers, declared, storage, issuer)
     return {type(each): each for each in (*found, *mine)}
 
 
@@ -188,6 +213,24 @@ async def _open_store(stack: AsyncExitStack, directory: Path) -> SqliteRepositor
         return await stack.enter_async_context(SqliteRepository(directory / "sandboxes.sqlite"))
     except (StoreError, sqlite3.Error) as error:
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
+
+
+async def _serve_storage(
+    stack: AsyncExitStack, config: UpConfig, directory: Path, services: Mapping[type, Any], pipeline: Pipeline
+) -> int:
+    """Serve object storage over TLS and return its port. Raises `ConfigError`, `OSError` from listening."""
+    try:
+        from controlplane.authority import Authority, names_of  # noqa: PLC0415 -- an optional extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"storage-port needs the extra sandbox-toolbox[storage]: {error}") from None
+    authority = Authority(directory)
+    await asyncio.to_thread(authority.open)
+    names = await names_of(config.host, urlsplit(config.public_url or "").hostname or "")
+    tls = await asyncio.to_thread(authority.server_context, names)
+    server = Server(build_application([*storage_routes], services, pipeline), pipeline)
+    await server.start()
+    stack.push_async_callback(server.stop)
+    return await server.listen_tcp(config.host, config.storage_port or 0, tls=tls)
 
 
 def _driver(config: UpConfig, directory: Path, children: Children) -> Driver:

@@ -148,7 +148,6 @@ class Copies:
 
     async def settle(self) -> None:
         """Finish what an earlier control plane left half done."""
-        await self._snapshots.finish()
         records = await self._steps.store.everything()
         await self._archive.keep({record.id for record in records if record.state in _ARCHIVED})
         for record in records:

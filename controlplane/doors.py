@@ -8,6 +8,7 @@ from controlplane.accounts import Accounts
 from controlplane.callers import Caller, act_as
 from controlplane.keys import SandboxKeys
 from controlplane.limits import RateLimit
+from controlplane.objectstore.routes import OPERATION as STORAGE_OPERATION
 from controlplane.permissions import check_permitted
 from controlplane.proxy import PREFIX
 from controlplane.upstreams import Upstreams
@@ -20,8 +21,8 @@ ORGANIZATION_HEADER = "X-Daytona-Organization-ID"
 API_PREFIX = "/api/"
 PREVIEW_OPERATION = "preview"
 PROXY_OPERATION = "proxy"
-OPEN_OPERATIONS = frozenset({PREVIEW_OPERATION, "events", "getConfig"})
-"""A preview and a connection for events look at credentials themselves; the configuration tells how to log in."""
+OPEN_OPERATIONS = frozenset({PREVIEW_OPERATION, STORAGE_OPERATION, "events", "getConfig"})
+"""Previews, object storage and events look at credentials themselves; the configuration tells how to log in."""
 LIMIT_HEADERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("limit_headers", Mapping)
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from controlplane.objectstore.routes import PREFIX as STORAGE_PREFIX
 from controlplane.proxy import PREFIX
 from toolbox.config import is_local_host
 
@@ -23,13 +24,15 @@ class Place(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Links:
     """Where clients find this server: under the address they called, unless one is configured."""
 
     public_url: str | None
     listening_at: str
     preview_domain: str | None = None
+    storage_port: int = 0
+    """Port of object storage over TLS, known once it listens; 0: there is none."""
 
     def base(self, request: web.Request) -> str:
         """Return the URL of this server to tell a client."""
@@ -44,6 +47,13 @@ class Links:
     def host(self, request: web.Request) -> str:
         """Return the name of this machine to tell a client."""
         return urlsplit(self.base(request)).hostname or "127.0.0.1"
+
+    def storage(self, request: web.Request) -> str:
+        """Return the URL of the object storage to tell a client."""
+        if not self.storage_port:
+            return self.base(request) + STORAGE_PREFIX
+        host = self.host(request)
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.storage_port}{STORAGE_PREFIX}"
 
     def preview(self, request: web.Request, port: int, name: str) -> tuple[str, str]:
         """Return the URL of a preview and its form as a path; they are the same where no host names lead here."""

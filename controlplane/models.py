@@ -256,6 +256,86 @@ class ResizeRequest(Model):
     disk: int | None = None
 
 
+class CreateSnapshot(Model):
+    """What a new snapshot should be: an image by its name, or a declarative one."""
+
+    name: str
+    image_name: str | None = None
+    build_info: CreateBuildInfo | None = None
+    entrypoint: list[str] | None = None
+    cpu: int | None = None
+    gpu: int | None = None
+    gpu_type: list[str] | str | None = None
+    memory: int | None = None
+    disk: int | None = None
+    region_id: str | None = None
+    sandbox_class: str | None = None
+
+
+class SnapshotDto(Model):
+    """A snapshot; what has no value is null."""
+
+    id: str
+    organization_id: str
+    general: bool
+    name: str
+    image_name: str | None
+    state: str
+    size: float | None
+    entrypoint: list[str] | None
+    cpu: int
+    gpu: int
+    mem: int
+    disk: int
+    error_reason: str | None
+    created_at: str
+    updated_at: str
+    last_used_at: str | None
+    source_sandbox_id: str | None
+    region_ids: list[str]
+    sandbox_class: str
+    build_info: BuildInfo | UnsetType = UNSET
+    ref: str | UnsetType = UNSET
+
+
+class SnapshotQuery(Model):
+    """Which page of which snapshots."""
+
+    page: int = 1
+    limit: int = 100
+    name: str | None = None
+    source_sandbox_id: str | None = None
+    sort: str | None = None
+    order: str | None = None
+
+
+class SnapshotPage(Model):
+    """One page of snapshots."""
+
+    items: list[SnapshotDto]
+    total: int
+    page: int
+    total_pages: int
+
+
+class LogQuery(Model):
+    """How a log is read."""
+
+    follow: bool = False
+
+
+class StorageAccess(Model):
+    """Where build contexts are pushed to, and with which credentials of S3."""
+
+    access_key: str
+    secret: str
+    session_token: str
+    storage_url: str
+    organization_id: str
+    bucket: str
+    region: str
+
+
 class SandboxPage(Model):
     """One page of a list; `next_cursor` is null on the last one."""
 

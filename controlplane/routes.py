@@ -4,6 +4,7 @@ import math
 
 from aiohttp import web
 
+from controlplane.declared import DeclaredSandboxes
 from controlplane.links import Links
 from controlplane.listing import MAX_LIMIT, Filter, Listing, parse_labels
 from controlplane.models import (
@@ -29,9 +30,12 @@ _REPEATED = ("states", "snapshots", "regionIds", "sandboxClasses")
 
 
 @routes.post("/api/sandbox", "createSandbox")
-async def create_sandbox(sandboxes: Sandboxes, urls: Links, body: CreateSandbox, request: web.Request) -> Sandbox:
-    """Create a sandbox and start it."""
-    return Sandbox.of(await sandboxes.create(body), urls.toolbox(request))
+async def create_sandbox(
+    sandboxes: Sandboxes, declared: DeclaredSandboxes, urls: Links, body: CreateSandbox, request: web.Request
+) -> Sandbox:
+    """Create a sandbox and start it; of a declarative image that is still to be built, later."""
+    record = await (declared.create(body) if body.build_info is not None else sandboxes.create(body))
+    return Sandbox.of(record, urls.toolbox(request))
 
 
 @routes.get("/api/sandbox", "listSandboxes")

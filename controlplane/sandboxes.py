@@ -13,7 +13,7 @@ from controlplane.drivers.base import Ability, Access, Driver, Launch, Network, 
 from controlplane.keys import SandboxKeys
 from controlplane.listing import Filter, Listing
 from controlplane.models import CreateSandbox, Record
-from controlplane.snapshots import Snapshot, Snapshots
+from controlplane.snapshots import Snapshot, Snapshots, with_resources
 from controlplane.states import State
 from controlplane.steps import Steps
 from controlplane.upstreams import Upstreams
@@ -101,10 +101,9 @@ class Sandboxes:
 
     async def create(self, wanted: CreateSandbox) -> Record:
         """Make a sandbox and start it. Raises `BadRequest`, `NotFound`, `Conflict` (the name), `DriverError`."""
-        resources = self.driver.check(wanted)
-        if wanted.build_info is not None:
-            raise BadRequest("buildInfo: images are not built here")
+        self.driver.check(wanted)
         snapshot = await self._snapshots.usable(wanted.snapshot)
+        resources = self.driver.check(with_resources(wanted, snapshot))
         record = await self.specify(wanted, resources, snapshot)
         claimed = await self._claim(record) if self._claim is not None else None
         return claimed or await self.make(record)
@@ -373,13 +372,15 @@ class Sandboxes:
         match record.state:
             case State.STARTED if access is not None:
                 await self._open(record, access)
+            case State.CREATING if access is None and record.build_info is not None:
+                pass  # its client has known it since before it was built (`DeclaredSandboxes`)
             case State.CREATING | State.DESTROYING if access is None or record.state is State.DESTROYING:
                 # The client of a half-made sandbox never learned its id.
                 await self._destroy(record)
             case State.STOPPED | State.ERROR | State.ARCHIVED | State.BUILD_FAILED:
                 pass
             case State.PENDING_BUILD | State.BUILDING_SNAPSHOT | State.PULLING_SNAPSHOT:
-                pass  # builds go on where they were (`Builds`)
+                pass  # builds go on (`DeclaredSandboxes`)
             case State.PAUSED if self.driver.is_running(record.id):
                 pass
             case State.PAUSING | State.RESUMING if access is not None:

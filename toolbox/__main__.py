@@ -1,4 +1,4 @@
-"""The command line: `toolboxd serve | up | ps | logs | stop | gc | kernel-python | doctor`."""
+"""The command line: `toolboxd serve | up | ps | logs | stop | gc | ca | kernel-python | doctor`."""
 
 import argparse
 import asyncio
@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "ps" | "logs" | "stop" | "gc":
                 wishes = {name: arguments.pop(name) for name in _WISHES if name in arguments}
                 return _ask(command, wishes, ClientConfig.load(arguments, os.environ))
+            case "ca":
+                return _ca(UpConfig.load(arguments, os.environ))
             case "kernel-python":
                 return _kernel_python(ServeConfig.load(arguments, os.environ))
             case _:
@@ -65,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="run the sandboxes API, with a daemon for each sandbox")
     add_arguments(up, UpConfig)
     _add_client_commands(commands)
+    ca = commands.add_parser("ca", help="print the certificate of the authority that clients of `up` are to trust")
+    add_arguments(ca, UpConfig)
     kernel_python = commands.add_parser("kernel-python", help="print which Python kernels run in")
     add_arguments(kernel_python, ServeConfig)
     commands.add_parser("doctor", help="tell what is there, and what is lost without the rest")
@@ -143,6 +147,18 @@ def _up(config: UpConfig) -> int:
     except ModuleNotFoundError as error:
         raise ConfigError(f"`up` needs the extra sandbox-toolbox[controlplane]: {error}") from None
     return run_until_signal(config, lambda stop: run(config, stop))
+
+
+def _ca(config: UpConfig) -> int:
+    from toolbox.state import StateDir  # noqa: PLC0415
+
+    try:
+        from controlplane.authority import Authority  # noqa: PLC0415 -- an optional extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"`ca` needs the extra sandbox-toolbox[storage]: {error}") from None
+    directory = StateDir.open(config.state_dir).directory("controlplane", "ca")
+    sys.stdout.write(Authority(directory).open())
+    return 0
 
 
 def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ MAX_HEADER = 64 * 1024
 """Longest request line and longest header field, in bytes (PTY environments ride in a header)."""
 MAX_HEADER_FIELDS = 256
 DRAIN_SECONDS = 1.0
-_OWN_TAIL = ("/proxy/", "/computeruse/vnc/", "/toolbox/", "/preview/")
+_OWN_TAIL = ("/proxy/", "/computeruse/vnc/", "/toolbox/", "/preview/", "/s3/")
 """Routes for which a trailing slash means something."""
 
 
@@ -51,9 +52,9 @@ class Server:
         self._runner = _Runner(app, pipeline, tuple(prefixes), mount)
         self._socket: str | None = None
 
-    async def listen_tcp(self, host: str, port: int) -> int:
+    async def listen_tcp(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Listen and return the port (the one chosen, if `port` is 0). Raises `OSError`."""
-        site = web.TCPSite(self._runner, host, port, backlog=1024)
+        site = web.TCPSite(self._runner, host, port, backlog=1024, ssl_context=tls)
         await site.start()
         return int(self._runner.addresses[-1][1])
 
