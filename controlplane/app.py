@@ -17,21 +17,26 @@ from controlplane.archive import Archive
 from controlplane.copies import Copies
 from controlplane.doors import Doors
 from controlplane.drivers.process import ProcessDriver
+from controlplane.egress.proxy import Egress
 from controlplane.gateway import Gateway
 from controlplane.grants import Grants
 from controlplane.keys import SandboxKeys, machine_key
 from controlplane.lifetimes import Lifetimes
 from controlplane.links import Links
+from controlplane.outlets import Outlets
 from controlplane.previews import Previews, finish_preview
 from controlplane.proxy import Proxy
 from controlplane.routes import routes
 from controlplane.routes_access import routes as access_routes
 from controlplane.routes_copies import routes as copy_routes
+from controlplane.routes_secrets import routes as secret_routes
 from controlplane.sandboxes import Sandboxes
+from controlplane.secrets import Secrets
 from controlplane.snapshots import Snapshots
 from controlplane.steps import Steps
 from controlplane.store import SqliteRepository, StoreError
 from controlplane.upstreams import Upstreams
+from controlplane.vault import Vault
 from controlplane.volumes import Volumes
 from toolbox import __version__
 from toolbox.children.process import Children
@@ -46,7 +51,7 @@ from toolbox.web.relay import keep_relayed_headers
 from toolbox.web.server import Server, build_application
 
 # Words that stand for themselves come before those that take any: `/sandbox/ssh-access` before `/sandbox/{sandbox}`.
-ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *routes]
+ENDPOINTS: list[Endpoint] = [*access_routes, *copy_routes, *secret_routes, *routes]
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
     "code in one sandbox can reach the files of this user. Run code you do not trust in containers."
@@ -127,9 +132,12 @@ async def _enter_services(
         archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
         snapshots = await stack.enter_async_context(Snapshots(store, driver))
         volumes = Volumes(store, driver)
+        secrets = Secrets(store, Vault(await asyncio.to_thread(machine_key, directory / "vault-key")))
+        egress = await stack.enter_async_context(Egress(directory / "egress", driver, store, secrets, keys))
         sandboxes = await stack.enter_async_context(
-            Sandboxes(Steps(store), driver, snapshots, volumes, archive, upstreams, keys)
+            Sandboxes(Steps(store), driver, snapshots, volumes, archive, upstreams, keys, egress)
         )
+        outlets = Outlets(sandboxes, secrets, egress, upstreams)
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
         sandboxes.steps.tasks.start(Lifetimes(sandboxes, copies).watch(), "lifetimes")
@@ -138,7 +146,10 @@ async def _enter_services(
     except (StoreError, sqlite3.Error) as error:
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
     previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
-    found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
+    found = (
+        *(sandboxes, copies, snapshots, volumes, secrets, outlets),
+        *(Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links),
+    )
     return {type(each): each for each in found}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Self
 
-from controlplane.drivers.base import Access, Death, Driver, DriverError, Launch, Resources
+from controlplane.drivers.base import Access, Death, Driver, DriverError, EgressPlace, Launch, Resources
 from controlplane.drivers.daemon import Daemon, mark
 from controlplane.drivers.orphans import end_marked
 from controlplane.drivers.place import Places
@@ -29,6 +29,7 @@ class ProcessDriver(Driver):
     """Runs one `toolboxd serve` for each sandbox, on a unix socket."""
 
     name = "process"
+    egress = EgressPlace(this_machine=True)
 
     def __init__(self, state_dir: Path, children: Children) -> None:
         self.user = _user()

@@ -6,7 +6,6 @@ from toolbox.errors import BadRequest
 _NEVER = {
     "build_info": "buildInfo",
     "volumes": "volumes",
-    "secrets": "secrets",
     "cpu": "cpu",
     "memory": "memory",
     "disk": "disk",
