@@ -1,6 +1,7 @@
 """One client of the egress proxy: its requests, one after another, plain or inside TLS that ends here."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -18,6 +19,10 @@ from toolbox.lifetime import TaskSet
 _IDLE_SECONDS = 90.0
 """How long a client may say nothing where a request is expected."""
 _LINGER_SECONDS = 2.0
+_FIRST_SECONDS = 5.0
+"""How long a client may say nothing after CONNECT before it is left to hear from the server first."""
+_TLS_HANDSHAKE = b"\x16"
+_REQUEST = re.compile(rb"[A-Z]+(?: |\Z)")
 
 
 class Rules(Protocol):
@@ -108,15 +113,28 @@ class Connection:
         return await self._forward(request, path.encode(), headers, target, values)
 
     async def _connect(self, sandbox_id: str, target: Target) -> None:
-        if await self._rules.intercepts(sandbox_id, target.host):
-            context = await self._rules.certificate(target.host)
+        plain = Target(target.host, target.port, secure=False)
+        if not await self._rules.intercepts(sandbox_id, target.host):
+            server = await self._rules.connect(plain)
             await self._accept()
-            self._client = await self._client.start_tls(context)
-            await self._answer_all(lambda request: self._answer_inside(sandbox_id, target, request))
+            await self._tunnel(server)
             return
-        server = await self._rules.connect(Target(target.host, target.port, secure=False))
+        context = await self._rules.certificate(target.host)
+        self._client.pause()
+        await self._accept()
+        first = await self._client.peek(_FIRST_SECONDS)
+        if first.startswith(_TLS_HANDSHAKE):
+            self._client = await self._client.start_tls(context)
+        else:
+            self._client = self._client.again()
+            if not _REQUEST.match(first):
+                await self._tunnel(await self._rules.connect(plain))
+                return
+            target = plain
+        await self._answer_all(lambda request: self._answer_inside(sandbox_id, target, request))
+
+    async def _tunnel(self, server: Peer) -> None:
         try:
-            await self._accept()
             await splice(self._client, server)
         finally:
             server.abort()
@@ -127,7 +145,7 @@ class Connection:
         await self._client.send(h11.Response(status_code=200, headers=[], reason=b"Connection established"))
 
     async def _answer_inside(self, sandbox_id: str, target: Target, request: h11.Request) -> bool:
-        """Answer a request to `target` that came inside of TLS."""
+        """Answer a request to `target` that came inside of a CONNECT."""
         headers = end_to_end(request)
         host = next((value.decode("latin-1") for name, value in headers if name.lower() == b"host"), None)
         if host is None:
@@ -276,9 +294,7 @@ def _passed_on(event: h11.Response | h11.InformationalResponse) -> h11.Response 
     headers = end_to_end(event)
     if event.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
         headers += wanted_upgrade(event)
-    return type(event)(
-        status_code=event.status_code, headers=headers, reason=event.reason, http_version=event.http_version
-    )
+    return type(event)(status_code=event.status_code, headers=headers, reason=event.reason)
 
 
 def _names(host: str, target: Target) -> bool:

@@ -1,13 +1,15 @@
 """One side of the proxy: a connection that speaks HTTP/1.1, and may become TLS or plain bytes."""
 
 import asyncio
+import socket
 import ssl
-from typing import Self
+from typing import Self, cast
 
 import h11
 
 _CHUNK = 64 * 1024
 _MAX_HEAD = 64 * 1024
+_PEEKED = 16
 _HANDSHAKE_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
 _PER_HOP = frozenset({b"connection", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"upgrade"})
@@ -52,6 +54,34 @@ class Peer:
                 return
             room -= len(data)
         await asyncio.Event().wait()  # too much is pipelined to see the end of it
+
+    async def peek(self, seconds: float) -> bytes:
+        """Return the first bytes that come, without taking them; none if there are none within `seconds`.
+
+        `pause` comes before, `start_tls` or `again` after. Raises `OSError`.
+        """
+        loop = asyncio.get_running_loop()
+        # The loop refuses a second reader of a transport's descriptor, not of a copy of it.
+        with self.writer.get_extra_info("socket").dup() as copy:
+            readable = asyncio.Event()
+            loop.add_reader(copy, readable.set)
+            try:
+                async with asyncio.timeout(seconds):
+                    await readable.wait()
+                return bytes(copy.recv(_PEEKED, socket.MSG_PEEK))
+            except (TimeoutError, BlockingIOError):
+                return b""
+            finally:
+                loop.remove_reader(copy)
+
+    def pause(self) -> None:
+        """Take in nothing more."""
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    def again(self) -> Self:
+        """Return the client's connection for requests inside of a CONNECT, or for bytes."""
+        cast("asyncio.Transport", self.writer.transport).resume_reading()
+        return type(self)(self.reader, self.writer, h11.SERVER)
 
     async def start_tls(self, context: ssl.SSLContext) -> Self:
         """Return the client's connection after a TLS handshake. Raises `OSError` (`ssl.SSLError`, timeouts)."""

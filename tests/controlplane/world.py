@@ -69,7 +69,7 @@ async def world(git_root: Path, secured: ssl.SSLContext | None) -> AsyncIterator
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         return await handler(request)  # type: ignore[operator, no-any-return]
 
-    app = web.Application(middlewares=[login])
+    app = web.Application(middlewares=[login], client_max_size=8 * 1024 * 1024)
     git_root.mkdir(exist_ok=True)
     app.router.add_static("/git", git_root)
     app.router.add_get("/ws", _websocket)
@@ -79,7 +79,7 @@ async def world(git_root: Path, secured: ssl.SSLContext | None) -> AsyncIterator
     runner = web.AppRunner(app)
     await runner.setup()
     try:
-        ports = []
+        ports: list[int] = []
         for context in (None, secured):
             port = 0
             for host in (ALLOWED, OTHER):
@@ -87,6 +87,6 @@ async def world(git_root: Path, secured: ssl.SSLContext | None) -> AsyncIterator
                 await site.start()
                 port = runner.addresses[-1][1]
             ports.append(port)
-        yield World(*ports, received)
+        yield World(http_port=ports[0], https_port=ports[1], received=received)
     finally:
         await runner.cleanup()
