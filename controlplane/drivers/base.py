@@ -71,7 +71,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EgressPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the sandboxes of a driver find the egress proxy. All that they need to know is in `Launch.env`."""
+    """Where the sandboxes of a driver find the egress proxy; how they use it is in `Launch.env` of each `start`."""
 
     listen: str = "127.0.0.1"
     """Address of this machine that the proxy listens at."""

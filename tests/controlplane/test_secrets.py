@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.drivers.process import ProcessDriver
 from controlplane.secrets import Secret
 from controlplane.vault import Vault
 from tests.controlplane.conftest import Plane, plane_on
@@ -124,6 +125,17 @@ async def test_what_a_sandbox_cannot_have(plane: Plane) -> None:
         answer = await plane.call("POST", "/sandbox", 400, json=wanted)
         assert name in answer["message"]
     assert (await plane.call("GET", "/sandbox"))["items"] == []
+
+
+async def test_a_driver_without_the_proxy_refuses_secrets(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    await create(plane, "known")
+    sandbox = await plane.create()
+    monkeypatch.setattr(ProcessDriver, "egress", None)
+    wanted = {"secrets": [{"A": "known"}]}
+    for method, path in (("POST", "/sandbox"), ("PUT", f"/sandbox/{sandbox['id']}/secrets")):
+        refused = await plane.call(method, path, 400, json=wanted)
+        assert (refused["code"], "secrets" in refused["message"]) == ("NOT_SUPPORTED_BY_DRIVER", True)
+    await plane.call("PUT", f"/sandbox/{sandbox['id']}/secrets", json={"secrets": []})
 
 
 async def test_network_settings_are_refused_by_a_driver_without(plane: Plane) -> None:
