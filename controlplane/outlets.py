@@ -36,7 +36,7 @@ class Outlets:
 
         async def step(record: Record) -> Record:
             self._check_settled(record)
-            secrets = await self._egress.check(wanted, record.env)
+            secrets = await self._egress.check(wanted, record.env, proxy=record.outbound_proxy_url)
             gone = {name for each in record.secrets for name in each} - {name for each in secrets for name in each}
             # First the record: what is taken away is so even if the sandbox does not answer.
             changed = await self._save(record, secrets=secrets)

@@ -101,7 +101,7 @@ class Sandboxes:
         """Return the record of a sandbox about to be made from a snapshot. Raises `BadRequest`, `NotFound`."""
         record = new_record(wanted, resources, snapshot=snapshot.name, user=wanted.user or self.driver.user)
         volumes = await self._volumes.resolve(wanted.volumes or [])
-        secrets = await self._egress.check(wanted.secrets or [], record.env)
+        secrets = await self._egress.check(wanted.secrets or [], record.env, proxy=wanted.outbound_proxy_url)
         return msgspec.structs.replace(
             record,
             image=snapshot.image,

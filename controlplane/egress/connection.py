@@ -3,7 +3,7 @@
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Protocol
@@ -40,7 +40,7 @@ class Rules(Protocol):
     async def certificate(self, host: str) -> ssl.SSLContext:
         """Return the TLS settings of a server that stands for `host`. Raises `OSError`."""
 
-    async def connect(self, target: Target) -> Peer:
+    async def connect(self, target: Target, *, tunnel: bool = False) -> Peer:
         """Return a connection to a server. Raises `Refusal`."""
 
 
@@ -115,7 +115,7 @@ class Connection:
     async def _connect(self, sandbox_id: str, target: Target) -> None:
         plain = Target(target.host, target.port, secure=False)
         if not await self._rules.intercepts(sandbox_id, target.host):
-            server = await self._rules.connect(plain)
+            server = await self._rules.connect(plain, tunnel=True)
             await self._accept()
             await self._tunnel(server)
             return
@@ -128,7 +128,8 @@ class Connection:
         else:
             self._client = self._client.again()
             if not _REQUEST.match(first):
-                await self._tunnel(await self._rules.connect(plain))
+                with suppress(Refusal):  # what is no HTTP gets no answer in HTTP
+                    await self._tunnel(await self._rules.connect(plain, tunnel=True))
                 return
             target = plain
         await self._answer_all(lambda request: self._answer_inside(sandbox_id, target, request))
@@ -167,7 +168,8 @@ class Connection:
         headers = values.headers(headers) + wanted_upgrade(request)
         server = await self._server(target)
         try:
-            return await self._exchange(server, request.method, values.target(path), headers, body)
+            path, headers = server.base + values.target(path), headers + server.login
+            return await self._exchange(server, request.method, path, headers, body)
         finally:
             if server.http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                 server.http.start_next_cycle()
@@ -193,24 +195,21 @@ class Connection:
     async def _send_body(self, server: Peer, body: bytes | None) -> None:
         """Pass on the body, then watch for the client to go away: that ends the request."""
         try:
-            if body is not None:
-                if body:
-                    await server.send(h11.Data(data=body))
-                await server.send(h11.EndOfMessage())
-            else:
-                while True:
-                    event = await self._client.receive()
-                    if not isinstance(event, h11.Data | h11.EndOfMessage):
-                        break
+            async for event in self._body_events() if body is None else _events(body):
+                try:
                     await server.send(event)
-                    if isinstance(event, h11.EndOfMessage):
-                        break
+                except (OSError, h11.LocalProtocolError):
+                    break  # the server has enough; its answer is on the way, or the end of it
             await self._client.wait_gone()
-            server.abort()
-        except h11.RemoteProtocolError:
-            server.abort()  # by the client: half a request must not look like a whole one
-        except (OSError, h11.LocalProtocolError):
-            return  # the server has enough; its answer is on the way, or the end of it
+        except (OSError, h11.RemoteProtocolError):
+            pass  # half a request must not look like a whole one
+        server.abort()
+
+    async def _body_events(self) -> AsyncIterator[h11.Event]:
+        while isinstance(event := await self._client.receive(), h11.Data | h11.EndOfMessage):
+            yield event
+            if isinstance(event, h11.EndOfMessage):
+                return
 
     async def _send_answer(self, server: Peer) -> bool:
         """Pass on the answer; tell whether it changes the protocol."""
@@ -288,6 +287,12 @@ class Connection:
                     self._client.writer.write_eof()
                 while await self._client.reader.read(65536):
                     pass
+
+
+async def _events(body: bytes) -> AsyncIterator[h11.Event]:
+    if body:
+        yield h11.Data(data=body)
+    yield h11.EndOfMessage()
 
 
 def _passed_on(event: h11.Response | h11.InformationalResponse) -> h11.Response | h11.InformationalResponse:

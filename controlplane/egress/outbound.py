@@ -3,16 +3,20 @@
 import asyncio
 import ipaddress
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import h11
 
+from controlplane.egress.parent import Parent, Parents
 from controlplane.egress.peer import Peer
 
 _CONNECT_SECONDS = 15.0
 _MAX_PORT = 65535
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""No other proxy leads to these."""
 _HOST = re.compile(r"[a-z0-9_.-]{1,253}\Z")
 _AUTHORITY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 
@@ -45,21 +49,32 @@ class Target:
         return cls(host, port, secure)
 
     @property
+    def address(self) -> str:
+        """Host and port, always both."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def authority(self) -> str:
         """What a `Host` header says."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+        return self.address.rpartition(":")[0] if self.port == (443 if self.secure else 80) else self.address
 
 
 class Outbound:
     """Opens connections. `this_machine`: sandboxes may reach what listens on this machine, as programs of it can."""
 
     def __init__(self, context: ssl.SSLContext, *, this_machine: bool) -> None:
+        """Read the environment for proxies. Raises `ValueError`."""
         self._context = context
+        self._parents = Parents()
         self._this_machine = this_machine
 
-    async def connect(self, target: Target) -> Peer:
-        """Return a connection to `target`, its certificate verified. Raises `Refusal`."""
+    async def connect(self, target: Target, *, tunnel: bool = False) -> Peer:
+        """Return a connection to `target`, its certificate verified; a `tunnel` carries bytes. Raises `Refusal`."""
+        parent = self._parents.of(target.host, secure=target.secure or tunnel)
+        if parent is not None and target.host not in _LOOPBACK:
+            if not self._this_machine:
+                await self._check_number(target)
+            return await self._through(parent, target, tunnel=tunnel or target.secure)
         failure: Exception | None = None
         for address in await self._addresses(target):
             try:
@@ -80,10 +95,39 @@ class Outbound:
             return peer
         raise Refusal(HTTPStatus.BAD_GATEWAY, f"cannot connect to {target.authority}: {_reason(failure)}")
 
+    async def _through(self, parent: Parent, target: Target, *, tunnel: bool) -> Peer:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                peer = Peer(*await asyncio.open_connection(parent.host, parent.port), h11.CLIENT)
+                try:
+                    if tunnel:
+                        peer = await parent.tunnel(peer, target.address)
+                    else:
+                        peer.base, peer.login = b"http://" + target.authority.encode(), parent.login
+                    if target.secure:
+                        peer = await peer.start_tls(self._context, server_name=target.host)
+                except BaseException:
+                    peer.abort()
+                    raise
+                return peer
+        except (OSError, TimeoutError, h11.ProtocolError) as error:
+            text = f"cannot connect to {target.authority}: {_reason(error)}"
+            raise Refusal(HTTPStatus.BAD_GATEWAY, text) from None
+
+    async def _check_number(self, target: Target) -> None:
+        """Raise `Refusal` for an address of this machine, in whatever way it is written; names are not looked up."""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(target.host, None, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            return
+        if any(_is_local(str(each[4][0])) for each in found):
+            raise _forbidden(target)
+
     async def _addresses(self, target: Target) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(target.host, target.port, type=2)
+            found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise Refusal(HTTPStatus.BAD_GATEWAY, f"cannot find {target.host}") from None
         addresses = [str(each[4][0]) for each in found]

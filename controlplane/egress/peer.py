@@ -23,10 +23,22 @@ Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 class Peer:
     """A connection to a client (`h11.SERVER`) or to a server (`h11.CLIENT`)."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, role: Role) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        role: Role,
+        under: asyncio.StreamWriter | None = None,
+    ) -> None:
         self.reader = reader
         self.writer = writer
         self.http = h11.Connection(role, max_incomplete_event_size=_MAX_HEAD)
+        self.base = b""
+        """What stands before the path of a request, where the other end is a proxy."""
+        self.login: Headers = []
+        """What that proxy wants with each request."""
+        self._under = under
+        """What TLS goes over: a writer that nobody holds closes its connection."""
 
     async def receive(self) -> Event:
         """Return what comes next. Raises `OSError`, `h11.RemoteProtocolError`."""
@@ -83,18 +95,27 @@ class Peer:
         cast("asyncio.Transport", self.writer.transport).resume_reading()
         return type(self)(self.reader, self.writer, h11.SERVER)
 
-    async def start_tls(self, context: ssl.SSLContext) -> Self:
-        """Return the client's connection after a TLS handshake. Raises `OSError` (`ssl.SSLError`, timeouts)."""
+    async def start_tls(self, context: ssl.SSLContext, *, server_name: str | None = None) -> Self:
+        """Return the connection after a TLS handshake: as the server, or as a client of `server_name`.
+
+        Raises `OSError` (`ssl.SSLError`, timeouts).
+        """
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_CHUNK)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport = await loop.start_tls(
-            self.writer.transport, protocol, context, server_side=True, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            self.writer.transport,
+            protocol,
+            context,
+            server_side=server_name is None,
+            server_hostname=server_name,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
         )
         if transport is None:
-            raise ConnectionResetError("the client is gone")
+            raise ConnectionResetError("the other end is gone")
         protocol.connection_made(transport)
-        return type(self)(reader, asyncio.StreamWriter(transport, protocol, reader, loop), h11.SERVER)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        return type(self)(reader, writer, self.http.our_role, under=self.writer)
 
     @property
     def leftover(self) -> bytes:

@@ -74,12 +74,16 @@ class Egress:
             self._server = None
         await self._tasks.close()
 
-    async def check(self, secrets: list[dict[str, str]], env: dict[str, str]) -> list[dict[str, str]]:
-        """Return the secrets if a sandbox with these variables can have them. Raises `BadRequest`."""
+    async def check(
+        self, secrets: list[dict[str, str]], env: dict[str, str], *, proxy: str | None
+    ) -> list[dict[str, str]]:
+        """Return the secrets if a sandbox with these variables and this proxy can have them. Raises `BadRequest`."""
         if not any(secrets):
             return []
         if self._driver.egress is None:
             raise self._driver.cannot("use secrets: it has no egress proxy")
+        if proxy:
+            raise BadRequest("outboundProxyUrl: a sandbox that has secrets uses the egress proxy, and no other")
         for name in env:
             if name in _RESERVED:
                 raise BadRequest(f"env: {name} leads to the egress proxy in a sandbox that has secrets")
@@ -182,10 +186,10 @@ class Egress:
         async with self._making:
             return await asyncio.to_thread(self._authority.context, host)
 
-    async def connect(self, target: "Target") -> "Peer":
-        """Return a connection to the world. Raises `Refusal`."""
+    async def connect(self, target: "Target", *, tunnel: bool = False) -> "Peer":
+        """Return a connection to the world, for HTTP or as a `tunnel` for bytes. Raises `Refusal`."""
         assert self._outbound is not None  # noqa: S101 -- it listens
-        return await self._outbound.connect(target)
+        return await self._outbound.connect(target, tunnel=tunnel)
 
 
 class _Rules:

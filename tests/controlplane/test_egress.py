@@ -37,6 +37,9 @@ async def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         return authority.context(ALLOWED)
 
     monkeypatch.setenv("SSL_CERT_FILE", str(place / "trusted.pem"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     async with world(place / "git", await asyncio.to_thread(certified)) as found:
         yield found
 
@@ -396,7 +399,12 @@ async def test_a_sandbox_without_secrets_has_no_proxy(plane: Plane) -> None:
     assert not (plane.state_dir / "controlplane/egress/authority.pem").exists()
 
 
-async def test_a_driver_whose_sandboxes_are_elsewhere_does_not_lead_to_this_machine(outside: World) -> None:
+@pytest.mark.parametrize("parent", [None, "http://127.0.0.1:9"])
+async def test_a_driver_whose_sandboxes_are_elsewhere_does_not_lead_to_this_machine(
+    outside: World, monkeypatch: pytest.MonkeyPatch, parent: str | None
+) -> None:
+    if parent is not None:
+        monkeypatch.setenv("http_proxy", parent)
     outbound = Outbound(ssl.create_default_context(), this_machine=False)
     for host in (ALLOWED, "127.0.0.1", "localhost", "::1", "::ffff:127.0.0.1", "0.0.0.0", "127.1"):
         with pytest.raises(Refusal) as refused:
@@ -479,3 +487,29 @@ async def test_a_tunnel_to_a_server_that_speaks_first(plane: Plane, outside: Wor
                 assert await reader.read() == b"you said this\n"
             writer.close()
             await writer.wait_closed()
+
+
+async def test_through_the_proxy_of_this_machine(
+    tmp_path: Path, outside: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A control plane that must use a proxy itself: here the egress proxy of another."""
+    async with plane_on(tmp_path / "above") as above:
+        await above.call("POST", "/secret", 201, json={"name": "key", "value": "unused", "hosts": ["nowhere"]})
+        upper = await above.create(secrets=[{"KEY": "key"}])
+        proxy = await above.execute(upper, "echo $http_proxy")
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        async with plane_on(tmp_path / "state") as plane:
+            await plane.call("POST", "/secret", 201, json={"name": "key", "value": VALUE, "hosts": [ALLOWED]})
+            sandbox = await plane.create(secrets=[{"KEY": "key"}])
+            ask = 'curl -sS -H "X-Key: $KEY" %s/'
+            for url in (outside.http(ALLOWED), outside.https(ALLOWED)):
+                answer = json.loads(await plane.execute(sandbox, ask % url))
+                assert answer["headers"]["X-Key"] == VALUE
+            for url in (outside.http(OTHER),):
+                answer = json.loads(await plane.execute(sandbox, ask % url))
+                assert answer["headers"]["X-Key"].startswith("dtn_secret_")
+            insecure = (ask % outside.https(OTHER)).replace("-sS", "-sSk")
+            assert "dtn_secret_" in await plane.execute(sandbox, insecure)
+            await above.call("DELETE", f"/sandbox/{upper['id']}")
+            assert "403" in await plane.execute(sandbox, ask % outside.https(ALLOWED))

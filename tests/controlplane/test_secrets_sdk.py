@@ -1,21 +1,17 @@
 """The published SDKs, unmodified: secrets kept, given to sandboxes, used by programs of theirs."""
 
-import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from daytona import AsyncDaytona, CreateSandboxFromSnapshotParams, DaytonaConfig, DaytonaError
 from daytona.common.secret import CreateSecretParams, UpdateSecretParams
 
-from tests.controlplane.conftest import Plane
+from tests.controlplane.conftest import Plane, run_typescript
 from tests.controlplane.test_egress import outside
 from tests.controlplane.world import ALLOWED, World
 
 __all__ = ["outside"]
-NODE = Path(sys.executable).parent / "node"
 
 TYPESCRIPT = """
 const { Daytona } = require('@daytonaio/sdk')
@@ -71,22 +67,4 @@ async def test_python(plane: Plane, outside: World) -> None:
 
 
 async def test_typescript(typescript_sdk: Path, plane: Plane, outside: World, tmp_path: Path) -> None:
-    script = tmp_path / "script.cjs"
-    script.write_text(TYPESCRIPT)
-    process = await asyncio.create_subprocess_exec(
-        NODE,
-        script,
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "NODE_PATH": str(typescript_sdk / "node_modules"),
-            "DAYTONA_API_URL": plane.api_url,
-            "DAYTONA_API_KEY": plane.api_key,
-            "ALLOWED": ALLOWED,
-            "WORLD": outside.https(ALLOWED),
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    assert (process.returncode, output) == (0, b"done\n"), errors.decode()
+    await run_typescript(typescript_sdk, plane, tmp_path, TYPESCRIPT, ALLOWED=ALLOWED, WORLD=outside.https(ALLOWED))
