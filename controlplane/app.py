@@ -23,6 +23,7 @@ from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors, tell_limits
 from controlplane.drivers.base import Driver
 from controlplane.drivers.process import ProcessDriver
+from controlplane.egress.proxy import Egress
 from controlplane.events import Events
 from controlplane.gateway import Gateway
 from controlplane.grants import Grants
@@ -37,6 +38,7 @@ from controlplane.objectstore.multipart import Uploads
 from controlplane.objectstore.objects import Objects
 from controlplane.objectstore.routes import Storage
 from controlplane.objectstore.routes import routes as storage_routes
+from controlplane.outlets import Outlets
 from controlplane.pools import Pools
 from controlplane.previews import Previews, finish_preview
 from controlplane.proxy import Proxy
@@ -46,14 +48,17 @@ from controlplane.routes_accounts import routes as account_routes
 from controlplane.routes_copies import routes as copy_routes
 from controlplane.routes_images import routes as image_routes
 from controlplane.routes_pools import routes as pool_routes
+from controlplane.routes_secrets import routes as secret_routes
 from controlplane.routes_volumes import routes as volume_routes
 from controlplane.sandboxes import Sandboxes
+from controlplane.secrets import Secrets
 from controlplane.snapshots import Snapshots
 from controlplane.steps import Steps
 from controlplane.store import SqliteRepository, StoreError
 from controlplane.telemetry import Telemetry
 from controlplane.tokens import Tokens
 from controlplane.upstreams import Upstreams
+from controlplane.vault import Vault
 from controlplane.volumes import Volumes
 from controlplane.witness import Witness
 from toolbox import __version__
@@ -75,6 +80,7 @@ ENDPOINTS: list[Endpoint] = [
     *copy_routes,
     *image_routes,
     *pool_routes,
+    *secret_routes,
     *storage_routes,
     *volume_routes,
     *routes,
@@ -184,9 +190,12 @@ async def _enter_services(
         builds = await stack.enter_async_context(Builds(store, driver, objects, directory / "builds"))
         snapshots = await stack.enter_async_context(Snapshots(store, driver, builds))
         volumes = Volumes(store, driver)
+        secrets = Secrets(store, Vault(await asyncio.to_thread(machine_key, directory / "vault-key")))
+        egress = await stack.enter_async_context(Egress(directory / "egress", driver, store, secrets, keys))
         sandboxes = await stack.enter_async_context(
-            Sandboxes(steps, driver, snapshots, volumes, archive, upstreams, keys)
+            Sandboxes(steps, driver, snapshots, volumes, archive, upstreams, keys, egress)
         )
+        outlets = Outlets(sandboxes, secrets, egress, upstreams)
         sandboxes.steps.watch(snapshots.watch)
         declared = await stack.enter_async_context(DeclaredSandboxes(sandboxes, builds))
         copies = Copies(sandboxes, snapshots, archive)
@@ -204,7 +213,7 @@ async def _enter_services(
     previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
     storage = Storage(objects, Uploads(objects), issuer)
     found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
-    mine = (audit, telemetry, pools, leftovers, declared, storage, issuer)
+    mine = (audit, telemetry, pools, leftovers, declared, storage, issuer, secrets, outlets)
     return {type(each): each for each in (*found, *mine)}
 
 

@@ -67,5 +67,9 @@ class SandboxKeys:
         """Return the key that file URLs of a sandbox are signed with; each rotation is a new generation."""
         return self._derive(f"signing:{sandbox_id}:{generation}")
 
+    def egress_token(self, sandbox_id: str) -> str:
+        """Return the password of a sandbox at the egress proxy."""
+        return self._derive(f"egress:{sandbox_id}")
+
     def _derive(self, purpose: str) -> str:
         return hmac.new(self._secret, purpose.encode(), hashlib.sha256).hexdigest()

@@ -71,9 +71,7 @@ class Listing(msgspec.Struct, kw_only=True, frozen=True):
         listing = cls(filter=_filter(query, repeated), sort=SORTS[sort], descending=order == "desc", limit=query.limit)
         if not query.cursor:
             return listing
-        after = _position(query.cursor)
-        if (after.sort, after.descending) != (listing.sort, listing.descending):
-            raise BadRequest("cursor: belongs to a list in another order")
+        after = read_cursor(query.cursor, sort=listing.sort, descending=listing.descending)
         return msgspec.structs.replace(listing, after=after)
 
     def position(self, record: Record) -> Position:
@@ -141,9 +139,13 @@ def parse_time(text: str | None, name: str) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _position(cursor: str) -> Position:
+def read_cursor(cursor: str, *, sort: str, descending: bool) -> Position:
+    """Return the place in a list, sorted by `sort`, that a client's cursor stands for. Raises `BadRequest`."""
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(data, type=Position)
+        after = msgspec.json.decode(data, type=Position)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise BadRequest("cursor: not one of this server's") from None
+    if (after.sort, after.descending) != (sort, descending):
+        raise BadRequest("cursor: belongs to a list in another order")
+    return after

@@ -10,6 +10,7 @@ import msgspec
 from controlplane.archive import Archive
 from controlplane.callers import act_as
 from controlplane.drivers.base import Ability, Access, Driver, Launch, Network, Resources
+from controlplane.egress.proxy import Egress
 from controlplane.keys import SandboxKeys
 from controlplane.listing import Filter, Listing
 from controlplane.models import CreateSandbox, Record
@@ -70,6 +71,7 @@ class Sandboxes:
         archive: Archive,
         upstreams: Upstreams,
         keys: SandboxKeys,
+        egress: Egress,
     ) -> None:
         self.steps = steps
         self.driver = driver
@@ -78,6 +80,7 @@ class Sandboxes:
         self._archive = archive
         self._upstreams = upstreams
         self._keys = keys
+        self._egress = egress
         self._claim: Claim | None = None
 
     def offer(self, claim: Claim | None) -> None:
@@ -113,11 +116,13 @@ class Sandboxes:
         user = wanted.user or (snapshot.image.user if snapshot.image is not None else None) or self.driver.user
         record = new_record(wanted, resources, snapshot=snapshot.name, user=user)
         volumes = await self._volumes.resolve(wanted.volumes or [])
+        secrets = await self._egress.check(wanted.secrets or [], record.env, proxy=wanted.outbound_proxy_url)
         return msgspec.structs.replace(
             record,
             image=snapshot.image,
             entrypoint=snapshot.entrypoint,
             volumes=volumes,
+            secrets=secrets,
             network_block_all=wanted.network_block_all or False,
             network_allow_list=wanted.network_allow_list,
             domain_allow_list=wanted.domain_allow_list,
@@ -323,7 +328,9 @@ class Sandboxes:
 
     async def run(self, record: Record, launch: Launch) -> Record:
         """Start the daemon of a sandbox and let requests through to it. Raises `DriverError`."""
-        return await self._connect(record, await self.driver.start(launch))
+        outfit = await self._egress.variables(record)
+        started = await self.driver.start(msgspec.structs.replace(launch, env={**launch.env, **outfit}))
+        return await self._connect(record, started)
 
     async def _connect(self, record: Record, access: Access) -> Record:
         await self._open(record, access)
@@ -372,6 +379,7 @@ class Sandboxes:
         match record.state:
             case State.STARTED if access is not None:
                 await self._open(record, access)
+                await self._outfit(record)
             case State.CREATING if access is None and record.build_info is not None:
                 pass  # its client has known it since before it was built (`DeclaredSandboxes`)
             case State.CREATING | State.DESTROYING if access is None or record.state is State.DESTROYING:
@@ -391,6 +399,17 @@ class Sandboxes:
                 pass  # what is on disk decides (`Copies`)
             case _:
                 await self.steps.move(record, State.STOPPED)
+
+    async def _outfit(self, record: Record) -> None:
+        """Tell a sandbox that ran on where the egress proxy is now."""
+        upstream = self._upstreams.get(record.id)
+        try:
+            outfit = await self._egress.variables(record)
+            if outfit and upstream is not None:
+                await upstream.set_environment(outfit)
+        except ToolboxError as error:
+            fields = {"sandbox": record.id, "reason": error.message}
+            log.warning("a sandbox cannot use its secrets", extra={"fields": fields})
 
     async def _put_down(self, record: Record) -> None:
         await self._upstreams.close(record.id)

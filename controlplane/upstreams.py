@@ -1,7 +1,7 @@
 """Connections to the daemons of running sandboxes."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import aiohttp
@@ -79,14 +79,14 @@ class Upstream:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise DriverError(f"the sandbox does not answer: {error}") from None
 
-    async def set_environment(self, variables: Mapping[str, str]) -> None:
-        """Give the sandbox's children these variables. Raises `DriverError`."""
+    async def set_environment(self, variables: Mapping[str, str], *, unset: Sequence[str] = ()) -> None:
+        """Give the sandbox's children these variables, and take others away. Raises `DriverError`."""
         try:
             async with (
                 asyncio.timeout(_SETUP_SECONDS),
                 self.session.post(
                     f"{self.origin}/env",
-                    json={"set": dict(variables)},
+                    json={"set": dict(variables), "unset": list(unset)},
                     headers={hdrs.AUTHORIZATION: self.authorization},
                 ) as response,
             ):

@@ -71,6 +71,20 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """URL of the HTTP proxy that programs are told to use."""
 
 
+class EgressPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the sandboxes of a driver find the egress proxy; how they use it is in `Launch.env` of each `start`."""
+
+    listen: str = "127.0.0.1"
+    """Address of this machine that the proxy listens at."""
+    host: str = "127.0.0.1"
+    """Name or address by which sandboxes reach it."""
+    certificates: str | None = None
+    """Path in the sandbox of `egress/public/certificates.pem` of the state directory, whose `egress/public` a driver
+    mounts; None if it has the same path there as here."""
+    this_machine: bool = False
+    """Whether sandboxes, being programs of this machine, may reach what listens on it."""
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """What a driver needs to know to make and start a sandbox."""
 
@@ -114,6 +128,8 @@ class Driver(ABC):
 
     name: str
     abilities: frozenset[Ability] = frozenset()
+    egress: EgressPlace | None = None
+    """None: its sandboxes cannot have secrets."""
     user: str
     """The user that sandboxes run as by default."""
     mounts_in_home = False

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from controlplane.drivers import trees
-from controlplane.drivers.base import Ability, Access, Death, Driver, DriverError, Launch, Resources
+from controlplane.drivers.base import Ability, Access, Death, Driver, DriverError, EgressPlace, Launch, Resources
 from controlplane.drivers.cgroups import Cgroups
 from controlplane.drivers.daemon import Daemon, Surroundings, mark
 from controlplane.drivers.mounts import HOME, MountPoints, VolumeDirectories, check_mount_path, link_into_home
@@ -40,6 +40,7 @@ class ProcessDriver(Driver):
 
     name = "process"
     mounts_in_home = True
+    egress = EgressPlace(this_machine=True)
 
     def __init__(self, state_dir: Path, children: Children, options: Mapping[str, str]) -> None:
         self.user = _user()

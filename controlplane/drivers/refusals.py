@@ -9,7 +9,6 @@ from toolbox.errors import BadRequest
 
 _NEVER = {
     "build_info": "buildInfo",
-    "secrets": "secrets",
     "gpu": "gpu",
     "gpu_type": "gpuType",
     "spot": "spot",

@@ -1,6 +1,8 @@
 """A control plane in this process, and a client of its API."""
 
+import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,6 +68,28 @@ async def plane_on(
         plane = Plane(server.port, server.api_key, state_dir, http)
         plane.ssh_port = server.ssh_port
         yield plane
+
+
+async def run_typescript(sdk: Path, plane: Plane, directory: Path, program: str, **env: str) -> None:
+    """Run a program that uses the TypeScript SDK and prints `done` at its end."""
+    script = directory / "script.cjs"
+    script.write_text(program)
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).parent / "node",
+        script,
+        cwd=directory,
+        env={
+            **os.environ,
+            "NODE_PATH": str(sdk / "node_modules"),
+            "DAYTONA_API_URL": plane.api_url,
+            "DAYTONA_API_KEY": plane.api_key,
+            **env,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert (process.returncode, output) == (0, b"done\n"), errors.decode()
 
 
 @pytest.fixture

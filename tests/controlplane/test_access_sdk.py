@@ -1,20 +1,16 @@
 """The published SDKs, unmodified: previews, signed previews, signed file URLs, websockets as browsers open them."""
 
-import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 from daytona import AsyncDaytona, CreateSandboxFromSnapshotParams, DaytonaConfig
 
-from tests.controlplane.conftest import Plane
+from tests.controlplane.conftest import Plane, run_typescript
 from tests.controlplane.test_previews import Program, Visitor, program
 
 __all__ = ["program"]
-NODE = Path(sys.executable).parent / "node"
 
 TYPESCRIPT = """
 const { Daytona } = require('@daytonaio/sdk')
@@ -82,22 +78,4 @@ async def test_python(plane: Plane, program: Program) -> None:
 async def test_typescript(
     typescript_sdk: Path, plane: Plane, program: Program, tmp_path: Path, runtime: dict[str, str]
 ) -> None:
-    script = tmp_path / "script.cjs"
-    script.write_text(TYPESCRIPT)
-    process = await asyncio.create_subprocess_exec(
-        NODE,
-        script,
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "NODE_PATH": str(typescript_sdk / "node_modules"),
-            "DAYTONA_API_URL": plane.api_url,
-            "DAYTONA_API_KEY": plane.api_key,
-            "PROGRAM_PORT": json.dumps(program.port),
-            **runtime,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    assert (process.returncode, output) == (0, b"done\n"), errors.decode()
+    await run_typescript(typescript_sdk, plane, tmp_path, TYPESCRIPT, PROGRAM_PORT=json.dumps(program.port), **runtime)

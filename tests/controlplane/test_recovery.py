@@ -14,7 +14,10 @@ import pytest
 from controlplane.drivers.cgroups import Cgroups
 from tests.conftest import Toolboxd
 from tests.controlplane.conftest import Plane
+from tests.controlplane.test_egress import outside
+from tests.controlplane.world import ALLOWED, World
 
+__all__ = ["outside"]
 Start = Callable[..., Awaitable[Toolboxd]]
 Find = Callable[[Path], list[int]]
 CGROUPS = Cgroups.find("toolboxd-test")
@@ -184,3 +187,30 @@ async def test_long_state_directory(tmp_path: Path, start_toolboxd: Start, proce
         assert await plane.execute(await plane.create(), "echo fine") == "fine"
     assert (await toolboxd.end())[0] == 0
     assert processes_of(state) == []
+
+
+async def test_secrets_after_a_kill(tmp_path: Path, start_toolboxd: Start, outside: World) -> None:
+    state = tmp_path / "state"
+    first = await start_toolboxd("up", "--port", "0")
+    async with connected(first, state) as plane:
+        await plane.call("POST", "/secret", 201, json={"name": "key", "value": "swordfish", "hosts": [ALLOWED]})
+        sandbox = await plane.create(secrets=[{"KEY": "key"}])
+        before = await plane.execute(sandbox, "echo $https_proxy $KEY")
+        first.process.kill()
+        await first.end()
+    port = int((state / "controlplane/egress/port").read_text())
+    for taken in (False, True):
+        with socket.create_server(("127.0.0.1", port if taken else 0)):
+            second = await start_toolboxd("up", "--port", "0")
+            async with connected(second, state) as plane:
+                after = await plane.execute(sandbox, "echo $https_proxy $KEY")
+                assert (after == before) is not taken
+                ask = f'curl -sSf -H "X-Key: $KEY" {outside.https(ALLOWED)}/'
+                assert '"X-Key": "swordfish"' in await plane.execute(sandbox, ask)
+                second.process.kill()
+                await second.end()
+    last = await start_toolboxd("up", "--port", "0")
+    async with connected(last, state) as plane:
+        await plane.call("DELETE", f"/sandbox/{sandbox['id']}")
+    code, errors = await last.end()
+    assert (code, "swordfish" in errors) == (0, False), errors
