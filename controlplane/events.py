@@ -33,6 +33,9 @@ MAX_MESSAGE = 64 * 1024
 """Bytes of what a client may send: there is nothing to say but its token."""
 _MAX_QUEUE = 100_000
 
+_TOLD_BY_POLLING = (State.ERROR, State.BUILD_FAILED)
+"""The published SDKs take only the state from an event, and would raise without a reason: they ask again within 1 s."""
+
 
 class _Client(NamedTuple):
     """An open connection whose token was good."""
@@ -158,7 +161,7 @@ class Events:
             sandbox = msgspec.to_builtins(Sandbox.of(record, room[1]))
             if before is None:
                 await self._server.emit("sandbox.created", sandbox, room="\n".join(room))
-            else:
+            elif record.state not in _TOLD_BY_POLLING:
                 change = {"sandbox": sandbox, "oldState": str(before), "newState": str(record.state)}
                 await self._server.emit("sandbox.state.updated", change, room="\n".join(room))
         self._cut_slow()

@@ -12,7 +12,7 @@ import sys
 import tarfile
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -27,12 +27,15 @@ from toolbox.children.process import Children
 class BuildingDriver(ProcessDriver):
     """Keeps images as directories; a sandbox gets a copy of its image in its home."""
 
-    abilities = frozenset({Ability.IMAGES})
-
     def __init__(self, state_dir: Path, children: Children, *more: Any, **options: Any) -> None:
         super().__init__(state_dir, children, *more, **options)
         self.images = state_dir / "images"
         self.user = "somebody"
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self.abilities |= {Ability.IMAGES}
+        return self
 
     def check(self, wanted: CreateSandbox) -> Resources:
         given = msgspec.structs.replace(
@@ -44,7 +47,7 @@ class BuildingDriver(ProcessDriver):
         )
 
     async def create(self, launch: Launch) -> None:
-        await super().create(launch)
+        await super().create(self._plain(launch))
         if launch.image is not None:
             source = self.images / launch.image.ref
             gate = launch.image.env.get("CREATE_GATE")
@@ -58,7 +61,11 @@ class BuildingDriver(ProcessDriver):
     async def start(self, launch: Launch) -> Any:
         env = {**(launch.image.env if launch.image is not None else {}), **launch.env}
         env["ENTRYPOINT"] = shlex.join(launch.entrypoint or (launch.image.entrypoint if launch.image else []))
-        return await super().start(msgspec.structs.replace(launch, env=env))
+        return await super().start(msgspec.structs.replace(self._plain(launch), env=env))
+
+    def _plain(self, launch: Launch) -> Launch:
+        """Return a launch of what the process driver knows: no image, and nobody else."""
+        return msgspec.structs.replace(launch, image=None, user=self.user)
 
     async def pull(self, image: str, ref: str, log: Log) -> Image:
         log(f"pulling {image}\n".encode())
