@@ -91,7 +91,7 @@ class Copies:
                     entrypoint=record.entrypoint,
                     cpu=record.cpu,
                     memory=record.memory,
-                    disk=record.disk,
+                    # Not its disk: where none can be limited it is the machine's, and could not be asked for.
                 )
 
             return await self._meanwhile(record, State.SNAPSHOTTING, copy())
