@@ -19,6 +19,7 @@ from Xlib import X
 
 from tests.computeruse.canvas import Canvas, decode, x_canvas
 from tests.conftest import Daemon
+from toolbox.children import tree
 from toolbox.computeruse.screen.picture import Cursor, Region, Shot
 
 FULL, REGION = "/computeruse/screenshot", "/computeruse/screenshot/region"
@@ -336,6 +337,8 @@ async def test_an_x_server_that_is_killed(bare: Daemon, canvas: Canvas) -> None:
     await asyncio.wait(taking, return_when=asyncio.FIRST_COMPLETED)
     os.kill(canvas.pid, signal.SIGKILL)
     assert set(await asyncio.gather(*taking)) <= {200, 503}
+    while tree.read_stat(canvas.pid) is not None:  # until the daemon has noticed
+        await asyncio.sleep(0.01)
     async with bare.http.post("/computeruse/start") as response:
         assert response.status == 200
     with x_canvas() as new:

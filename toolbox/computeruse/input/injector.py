@@ -1,5 +1,6 @@
 """Events as a mouse and a keyboard would send them, through XTEST and XKB. Works in the X server's thread."""
 
+import time
 from typing import TYPE_CHECKING
 
 from Xlib import X
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from Xlib.display import Display
 
 _LARGEST = 32767
+_HELD_SECONDS = 0.1
+_LOOK_SECONDS = 0.001
 
 
 class Injector:
@@ -43,6 +46,21 @@ class Injector:
         """Move the pointer to a place, or to the nearest one on the screen."""
         x, y = (min(max(each, 0), _LARGEST) for each in (x, y))  # the server's own clamp, of what fits 16 bits
         requests.FakeInput(self.display.display, self._xtest, X.MotionNotify, 0, x, y)
+
+    def arrival(self, x: int, y: int) -> tuple[int, int]:
+        """Return where the pointer is after a move to a place, or to the nearest one on the screen.
+
+        While a program holds the pointer's events back, as window managers do with a click, the move waits with them.
+        """
+        place = self.position()
+        if place != (x, y):
+            size = self.display.screen().root.get_geometry()
+            target = min(max(x, 0), size.width - 1), min(max(y, 0), size.height - 1)
+            end = time.monotonic() + _HELD_SECONDS
+            while place != target and time.monotonic() < end:
+                time.sleep(_LOOK_SECONDS)
+                place = self.position()
+        return place
 
     def position(self) -> tuple[int, int]:
         """Return where the pointer is."""

@@ -16,7 +16,7 @@ class Pointer:
     def move(self, x: int, y: int) -> tuple[int, int]:
         """Move to a place and return where that is."""
         self._injector.move(x, y)
-        return self._injector.position()
+        return self._injector.arrival(x, y)
 
     def click(self, button: int, times: int) -> None:
         """Click where the pointer is. A button that was held is released by it."""
