@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from Xlib.display import Display
 
 _LARGEST = 32767
-_HELD_SECONDS = 0.1
+_HELD_SECONDS = 1.0
 _LOOK_SECONDS = 0.001
 
 

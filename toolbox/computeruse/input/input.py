@@ -122,9 +122,10 @@ class Input:
 
         def work(devices: "Devices") -> Place:
             with devices.keyboard.holding(held):
-                devices.injector.move(x, y)
+                place = devices.pointer.move(x, y)
                 devices.pointer.click(number, clicks)
-            return devices.injector.position()
+            devices.injector.position()
+            return place
 
         async with self._mouse:
             return await self._run(work)
@@ -169,7 +170,7 @@ class Input:
 
         def work(devices: "Devices") -> Place:
             if x is not None and y is not None:
-                devices.injector.move(x, y)
+                devices.pointer.move(x, y)
             (devices.pointer.press if down else devices.pointer.release)(number)
             return devices.injector.position()
 
