@@ -203,7 +203,8 @@ async def test_limits(plane: Plane) -> None:
 async def test_pause(plane: Plane) -> None:
     box = await plane.create(autoPauseInterval=5)
     assert (box["autoPauseInterval"], box["autoStopInterval"]) == (5, 0)
-    await plane.execute(box, "(while :; do echo >> ticks; sleep 0.01; done) >/dev/null 2>&1 &")
+    tick = "(while :; do echo >> ticks; sleep 0.01; done) >/dev/null 2>&1 & until [ -s ticks ]; do sleep 0.01; done"
+    await plane.execute(box, tick)
     path, ticks = f"/sandbox/{box['id']}", plane.home(box) / "ticks"
     for word, pause, stop in (("autostop/9", 0, 9), ("autopause/0", 0, 9), ("autopause/7", 7, 0)):
         changed = await plane.call("POST", f"{path}/{word}")

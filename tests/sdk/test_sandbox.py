@@ -349,20 +349,12 @@ async def test_execute(sdk: Sdk, box: Any) -> None:
 # What there is not (yet) is a typed error
 
 
-ABSENT: dict[str, Callable[[Any], Coroutine[Any, Any, Any]]] = {
-    "update_network_settings": lambda box: box.update_network_settings(network_block_all=True),
-    "update_secrets": lambda box: box.update_secrets({"A": "b"}),
-    "get_metrics": lambda box: box.get_metrics(),
-}
-
-
-@pytest.mark.parametrize("name", ABSENT)
 @scenario
-async def test_absent_feature_of_a_sandbox(sdk: Sdk, box: Any, name: str) -> None:
-    with pytest.raises(DaytonaNotFoundError) as caught:
-        await ABSENT[name](box)
-    assert type(caught.value) is DaytonaNotFoundError
-    assert (caught.value.status_code, caught.value.code) == (404, "NOT_FOUND")
+async def test_what_the_driver_cannot_do_is_refused_by_name(sdk: Sdk, box: Any) -> None:
+    with pytest.raises(DaytonaBadRequestError, match="the process driver cannot limit the network"):
+        await box.update_network_settings(network_block_all=True)
+    with pytest.raises(DaytonaBadRequestError, match="there is no secret named 'b'"):
+        await box.update_secrets({"A": "b"})
 
 
 @scenario
@@ -375,12 +367,9 @@ async def test_ssh_access(sdk: Sdk, box: Any) -> None:
     assert not (await box.validate_ssh_access("never-given")).valid
 
 
-@pytest.mark.parametrize("service", ["snapshot"])
 @scenario
-async def test_absent_service(sdk: Sdk, service: str) -> None:
-    with pytest.raises(DaytonaNotFoundError) as caught:
-        await getattr(sdk.daytona, service).list()
-    assert (caught.value.status_code, caught.value.code) == (404, "NOT_FOUND")
+async def test_there_is_a_snapshot_to_begin_with(sdk: Sdk) -> None:
+    assert "default" in [each.name for each in (await sdk.daytona.snapshot.list()).items]
 
 
 # Clients that do not get through

@@ -37,7 +37,6 @@ REFUSED: dict[str, Any] = {
     "domainAllowList": "example.org",
     "otelEndpointOverride": "http://otel.test",
     "secrets": [{"TOKEN": "name"}],
-    "buildInfo": {"dockerfileContent": "FROM debian"},
     "linkedSandbox": "other",
 }
 ELSEWHERE = {
