@@ -41,6 +41,7 @@ REFUSED: dict[str, Any] = {
 }
 ELSEWHERE = {
     "disk": "where the storage can limit it",
+    "buildInfo": "test_builds",
     "volumes": "test_volumes",
     "autoPauseInterval": "below, since it excludes autoStopInterval",
     "ttlMinutes": "below, since it comes back as a time",
