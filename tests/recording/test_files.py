@@ -104,8 +104,13 @@ async def test_useless_files_of_a_crash_are_removed(run_recorder: RunRecorder) -
 
 @pytest.fixture
 def ended_screens(tmp_path: Path, reap_orphans: None) -> Iterator[None]:
-    """End the X servers that a killed daemon of this test leaves."""
+    """End the X servers and session buses that a killed daemon of this test leaves, and remove their directories."""
     yield
+    for pid in processes("dbus-daemon", tmp_path):
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        address = next(word for word in words if word.startswith("--address=unix:path="))
+        os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(Path(address.partition("path=")[2]).parent)
     for pid in processes("Xvfb", tmp_path):
         os.kill(pid, signal.SIGKILL)
 
