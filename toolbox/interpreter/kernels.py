@@ -69,6 +69,7 @@ class Kernels:
         await asyncio.gather(*(spare.kernel.close() for spare in spares), return_exceptions=True)
         if self._connections is not None:
             await asyncio.to_thread(self._connections.close)
+        await asyncio.to_thread(self._clear)  # kernels of a killed daemon that were still ending when this one started
 
     def _clear(self) -> None:
         """Remove what a daemon that was killed has left, but nothing of one that lives and was given this directory."""
