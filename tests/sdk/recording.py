@@ -50,11 +50,15 @@ class Record:
 
     def missing(self, classes: Iterable[type]) -> list[str]:
         """Name each public method that was neither answered nor refused, and each refusal that was not seen."""
-        methods = {name for each in classes for name in public(each)}
-        return sorted((methods | set(self.refusals)) - self.answered - self.refused)
+        wanted = set(self.refusals)
+        for each in classes:
+            methods = set(_public(each))
+            assert methods, f"{each} shows no methods: this looks for them in the wrong place"
+            wanted |= methods
+        return sorted(wanted - self.answered - self.refused)
 
 
-def public(kind: type) -> Iterator[str]:
+def _public(kind: type) -> Iterator[str]:
     """Yield the public methods and properties that a class of the SDK has of its own, not of its data's model."""
     for each in kind.__mro__:
         if each.__module__.partition(".")[0] != "daytona":

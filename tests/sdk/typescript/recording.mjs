@@ -87,13 +87,15 @@ function declared(file) {
   const text = readFileSync(join(PLACE, `${file}.d.ts`), 'utf8')
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest)
   const has = (member, keyword) => member.modifiers?.some(({ kind }) => kind === keyword)
-  return source.statements.filter(ts.isClassDeclaration).flatMap((kind) =>
+  const found = source.statements.filter(ts.isClassDeclaration).flatMap((kind) =>
     kind.members
       // What is not `readonly` is data.
       .filter((each) => !ts.isPropertyDeclaration(each) || has(each, ts.SyntaxKind.ReadonlyKeyword))
       .filter((each) => !ts.isConstructorDeclaration(each) && !has(each, ts.SyntaxKind.PrivateKeyword))
       .map((each) => `${kind.name.text}.${nameOf(each.name, source)}`),
   )
+  assert.notDeepEqual(found, [], `${file} shows no methods: this looks for them in the wrong place`)
+  return found
 }
 
 function nameOf(name, source) {
