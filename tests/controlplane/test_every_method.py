@@ -12,6 +12,8 @@ from tests.controlplane.test_images_sdk import can_trust
 from tests.sdk.every_method import Facts
 from tests.sdk.recording import Refusal
 
+pytestmark = pytest.mark.timeout(300)
+
 UNSUPPORTED = "NOT_SUPPORTED_BY_DRIVER"
 REFUSALS = {
     "Daytona.create(image)": Refusal(400, "BAD_REQUEST", "buildInfo: the process driver cannot do that"),

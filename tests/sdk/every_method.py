@@ -27,7 +27,7 @@ from daytona import (
     CreateSnapshotParams,
     Daytona,
     DaytonaBadRequestError,
-    DaytonaError,
+    DaytonaGitRepoNotFoundError,
     DaytonaNotFoundError,
     Image,
     ListSandboxesQuery,
@@ -145,7 +145,7 @@ async def look_inside(box: Any) -> None:
         assert await box.get_user_root_dir() == home
     assert (await box.code_interpreter.run_code("print(6 * 7)")).stdout == "42\n"
     assert (await box.computer_use.get_status()).status
-    with pytest.raises(DaytonaError):
+    with pytest.raises(DaytonaGitRepoNotFoundError):
         await box.git.status("no-repository")
     assert hasattr((await box.create_lsp_server("python", ".")).wrapped, "completions")
     assert (await box.get_metrics_latest()).cpu_count > 0

@@ -12,7 +12,7 @@ from tests.controlplane.test_images_sdk import can_trust
 from tests.sdk.every_method import Facts
 from tests.sdk.recording import Refusal
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 REFUSALS = {
     "Sandbox.update_network_settings(network_allow_list)": Refusal(

@@ -3,7 +3,14 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { Daytona, DaytonaBadRequestError, DaytonaError, DaytonaNotFoundError, Image, Sandbox } from '@daytonaio/sdk'
+import {
+  Daytona,
+  DaytonaBadRequestError,
+  DaytonaGitRepoNotFoundError,
+  DaytonaNotFoundError,
+  Image,
+  Sandbox,
+} from '@daytonaio/sdk'
 import { main, rejects } from './common.mjs'
 import { Record, internal } from './recording.mjs'
 
@@ -96,7 +103,7 @@ await main({
     assert.deepEqual([await box.getUserHomeDir(), await box.getUserRootDir(), await box.getWorkDir()], Array(3).fill(home))
     assert.equal((await box.codeInterpreter.runCode('print(6 * 7)')).stdout, '42\n')
     assert.ok((await box.computerUse.getStatus()).status)
-    await rejects(box.git.status('no-repository'), DaytonaError)
+    await rejects(box.git.status('no-repository'), DaytonaGitRepoNotFoundError, { statusCode: 404 })
     assert.equal(typeof (await box.createLspServer('python', '.')).completions, 'function')
     assert.ok((await box.getMetricsLatest()).cpuCount > 0)
     assert.ok((await box.getMetrics()).at(-1).memTotal > 0)
