@@ -27,10 +27,6 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
     env, labels = wanted.env or {}, wanted.labels or {}
     check_variables(env)
     check_labels(labels)
-    auto_pause = minutes("autoPauseInterval", wanted.auto_pause_interval)
-    auto_stop = minutes("autoStopInterval", wanted.auto_stop_interval, 0 if auto_pause else DEFAULT_AUTO_STOP)
-    if auto_pause and auto_stop:
-        raise BadRequest("autoPauseInterval: a sandbox is either stopped or paused by itself, not both")
     if wanted.queue_timeout is not None and wanted.queue_timeout < 1:
         raise BadRequest("queueTimeout: must be a positive number of minutes")
     auto_stop, auto_pause = _idle_intervals(wanted)

@@ -20,19 +20,22 @@ class Either:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.wrapped, name)
-        if not inspect.ismethod(found):
-            return _wrap(found)
+        if not inspect.isroutine(found):
+            return self._wrap(found)
 
         async def call(*args: Any, **options: Any) -> Any:
             result = found(*(arg.wrapped if isinstance(arg, Either) else arg for arg in args), **options)
-            return _wrap(await result if inspect.isawaitable(result) else result)
+            return self._wrap(await result if inspect.isawaitable(result) else result)
 
         return call
 
+    def _wrap(self, value: Any) -> Any:
+        """Wrap the SDK's own objects (a sandbox, its `fs`); answers stay what they are."""
+        return self._same(value) if type(value).__module__.startswith(("daytona._sync", "daytona._async")) else value
 
-def _wrap(value: Any) -> Any:
-    """Wrap the SDK's own objects (a sandbox, its `fs`); answers stay what they are."""
-    return Either(value) if type(value).__module__.startswith(("daytona._sync", "daytona._async")) else value
+    def _same(self, value: Any) -> "Either":
+        """Wrap an object as this one is wrapped."""
+        return Either(value)
 
 
 async def items(stream: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

@@ -195,12 +195,14 @@ async def driven(tmp_path: Path, service: Service, bundle: Path, owned: Owned) -
 
 
 @asynccontextmanager
-async def docker_plane(state_dir: Path, service: Service, bundle: Path, owned: Owned) -> AsyncIterator[Plane]:
+async def docker_plane(
+    state_dir: Path, service: Service, bundle: Path, owned: Owned, **more: str
+) -> AsyncIterator[Plane]:
     """Run a control plane with the docker driver."""
     if state_dir / "controlplane" not in owned.state_dirs:
         owned.state_dirs.append(state_dir / "controlplane")
     options = {"driver": "docker", "docker_host": service.host, "bundle": str(bundle), "image": DEBIAN}
-    async with plane_on(state_dir, **options) as plane:
+    async with plane_on(state_dir, **options, **more) as plane:
         yield plane
 
 
