@@ -67,7 +67,10 @@ class Egress:
         self._connections = Counter[str]()
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._bundle.parent.mkdir, mode=0o755, parents=True, exist_ok=True)
+        public = self._bundle.parent
+        await asyncio.to_thread(public.mkdir, parents=True, exist_ok=True)
+        # Every user of a container has to read it, whatever the umask; nobody else of this machine gets that far.
+        await asyncio.to_thread(public.chmod, 0o755)
         return self
 
     async def __aexit__(self, *_: object) -> None:
