@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.conftest import Toolboxd
 from tests.controlplane.conftest import Plane
 from tests.controlplane.docker.conftest import DEBIAN, Owned, Service, container_name, docker_plane, driver_on, inspect
 from tests.controlplane.test_recovery import connected
+from tests.controlplane.test_settling import set_state
 from tests.image.conftest import Engine
 from toolbox.config import ConfigError
 
@@ -158,15 +160,22 @@ async def test_killed_control_plane_finds_its_sandboxes(
     environment = {"DOCKER_HOST": service.host}
     first = await start_toolboxd(*options, env=environment)
     async with connected(first, state) as plane:
-        names = ("kept", "paused", "stopped", "lost", "removed")
-        kept, paused, _, lost, removed = await asyncio.gather(*(plane.create(name=name) for name in names))
+        await plane.call("POST", "/secret", 201, json={"name": "key", "value": "swordfish", "hosts": ["nowhere"]})
+        names = ("kept", "stopped", "lost", "removed", "pausing", "creating", "deleting")
+        paused = await plane.create(name="paused", secrets=[{"KEY": "key"}])
+        kept, _, lost, removed, pausing, half, _ = await asyncio.gather(*(plane.create(name=name) for name in names))
         await plane.execute(kept, "sleep 1000 > /dev/null 2>&1 & echo $! > pid")
         await plane.call("POST", "/sandbox/paused/pause")
+        await plane.call("POST", "/sandbox/pausing/pause")
         await plane.call("POST", "/sandbox/stopped/stop")
         first.process.kill()
         await first.end()
     engine.call("kill", container_name(state / "controlplane", lost["id"]))
-    engine.call("rm", "--force", container_name(state / "controlplane", removed["id"]))
+    for each in (removed, half):
+        engine.call("rm", "--force", container_name(state / "controlplane", each["id"]))
+    for name in ("pausing", "creating"):
+        set_state(state, name, name)
+    set_state(state, "deleting", "destroying")
     second = await start_toolboxd(*options, env=environment)
     async with connected(second, state) as plane:
         states = {each["name"]: each["state"] for each in (await plane.call("GET", "/sandbox"))["items"]}
@@ -176,11 +185,17 @@ async def test_killed_control_plane_finds_its_sandboxes(
             "stopped": "stopped",
             "lost": "stopped",
             "removed": "stopped",
+            "pausing": "started",
         }
+        assert len(list((state / "controlplane/sandboxes").iterdir())) == len(states)
+        assert await plane.execute(pausing, "echo goes on") == "goes on"
         assert await plane.execute(kept, "kill -0 $(cat pid) && echo alive") == "alive"
         for name in ("paused", "stopped", "lost"):
             await plane.call("POST", f"/sandbox/{name}/start")
-        assert await plane.execute(paused, "echo goes on") == "goes on"
+        proxy = urlsplit(await plane.execute(paused, "echo $https_proxy"))
+        _, writer = await asyncio.open_connection(proxy.hostname, proxy.port)
+        writer.close()
+        await writer.wait_closed()
         await plane.call("POST", "/sandbox/removed/start", expect=500)
         engine.call("kill", container_name(state / "controlplane", kept["id"]))
         await state_of(plane, kept, until="error")
