@@ -99,9 +99,14 @@ class Owned:
     engine: Engine
     state_dirs: list[Path] = field(default_factory=list)
 
+    @staticmethod
+    def owner(state_dir: Path) -> str:
+        """Return what a driver calls itself in the engine."""
+        return hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+
     def find(self, state_dir: Path) -> dict[str, list[str]]:
         """Return what is there of a driver: containers, images, volumes."""
-        owner = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+        owner = self.owner(state_dir)
         label = f"label=sandbox-toolbox.owner={owner}"
         images = self.engine.call("images", "--quiet", f"localhost/sandbox-toolbox-{owner}")
         return {
@@ -138,8 +143,7 @@ def inspect(engine: Engine, state_dir: Path, sandbox_id: str) -> Any:
 
 def container_name(state_dir: Path, sandbox_id: str) -> str:
     """Return the name of a sandbox's container."""
-    owner = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
-    return f"toolbox-{owner}-{sandbox_id}"
+    return f"toolbox-{Owned.owner(state_dir)}-{sandbox_id}"
 
 
 @dataclass
