@@ -1,5 +1,6 @@
 """What is made of a sandbox's files: a fork, a snapshot, an archive; and another size for it."""
 
+import logging
 import uuid
 from typing import Any
 
@@ -14,6 +15,8 @@ from controlplane.states import State
 from controlplane.wishes import checked_name
 from toolbox.errors import BadRequest, Conflict, ToolboxError
 from toolbox.web.middleware import timestamp
+
+log = logging.getLogger(__name__)
 
 _ARCHIVED = (State.ARCHIVING, State.ARCHIVED, State.RESTORING)
 """States in which a sandbox's files may be in the archive alone."""
@@ -52,25 +55,27 @@ class Copies:
                 signing_generation=0,
             )
 
-            async def copy() -> None:
+            async def copy() -> Record:
                 await self._steps.add(child)
                 try:
                     await self._driver.fork(record.id, launch_of(child))
-                except ToolboxError:
-                    await self._driver.delete(child.id)
-                    await self._steps.forget(child)
+                except ToolboxError as error:
+                    await self._sandboxes.clear(child, error.message)
                     raise
                 forked.append(child)
+                return child
 
-            return await self._meanwhile(record, State.FORKING, copy())
+            # Nobody else does anything to the child meanwhile.
+            work = self._steps.hold(child.id, copy, f"fork {child.id}")
+            return await self._meanwhile(record, State.FORKING, work)
 
         await self._steps.run(id_or_name, step, "fork")
         (child,) = forked
 
-        async def start() -> Record:
-            return await self._sandboxes.guard(child, self._sandboxes.run(child, launch_of(child)))
+        async def start(record: Record) -> Record:
+            return await self._sandboxes.guard(record, self._sandboxes.run(record, launch_of(record)))
 
-        return await self._steps.hold(child.id, start, f"start {child.id}")
+        return await self._steps.run(child.id, start, "start")
 
     async def snapshot(self, id_or_name: str, name: str) -> Record:
         """Make a snapshot of a sandbox's files. Raises `NotFound`, `Conflict`, `BadRequest`, `DriverError`."""
@@ -141,21 +146,33 @@ class Copies:
         try:
             if not await self._archive.has(record.id):
                 await self._driver.export(record.id, self._archive.file(record.id))
-            await self._driver.discard(record.id)
         except ToolboxError as error:
             return await self._steps.move(record, State.STOPPED, reason=error.message, backup_state="Error")
+        # The archive is whole, and what is on this machine may be so no more.
+        await self._discard(record)
         return await self._steps.move(record, State.ARCHIVED, backup_state="Completed", backup_created_at=timestamp())
+
+    async def _discard(self, record: Record) -> None:
+        """Remove an archived sandbox from this machine; what cannot be removed now is by the next start of either."""
+        try:
+            await self._driver.discard(record.id)
+        except ToolboxError as error:
+            fields = {"sandbox": record.id, "reason": error.message}
+            log.warning("something of an archived sandbox stays", extra={"fields": fields})
 
     async def settle(self) -> None:
         """Finish what an earlier control plane left half done."""
         records = await self._steps.store.everything()
         await self._archive.keep({record.id for record in records if record.state in _ARCHIVED})
+        present = await self._driver.present() if any(each.state is State.ARCHIVED for each in records) else []
         for record in records:
             if record.state is State.ARCHIVING:
                 await self._steps.begin(record.id, self._same, self._finish_archive, "archive")
             elif record.state is State.RESTORING:
-                await self._driver.discard(record.id)
+                await self._discard(record)
                 await self._steps.move(record, State.ARCHIVED)
+            elif record.state is State.ARCHIVED and record.id in present:
+                await self._discard(record)
 
     @staticmethod
     async def _same(record: Record) -> Record:

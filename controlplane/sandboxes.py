@@ -138,12 +138,12 @@ class Sandboxes:
                 return await self.bring_up(record)
             except ToolboxError as error:
                 # Half a sandbox helps nobody: the client gets the reason.
-                await self._clear(record, error.message)
+                await self.clear(record, error.message)
                 raise
 
         return await self.steps.hold(record.id, work, f"create {record.id}")
 
-    async def _clear(self, record: Record, reason: str) -> None:
+    async def clear(self, record: Record, reason: str) -> None:
         """Remove a sandbox that could not be made; one that cannot even be removed now stays to be deleted."""
         try:
             await self.driver.delete(record.id)
@@ -197,13 +197,18 @@ class Sandboxes:
                 return record
             if record.state is State.PAUSED:
                 resuming = await self.steps.move(record, State.RESUMING)
-                return await self.guard(resuming, self._connect(resuming, await self.driver.resume(record.id)))
+                return await self.guard(resuming, self._resume(resuming))
             if record.state in (State.ARCHIVED, State.RESTORING):
                 return await self._restore(record)
             starting = await self.steps.move(record, State.STARTING)
             return await self.guard(starting, self.run(starting, launch_of(record)))
 
         return await self.steps.run(id_or_name, step, "start")
+
+    async def _resume(self, record: Record) -> Record:
+        await self._open(record, await self.driver.resume(record.id))
+        await self._outfit(record)
+        return await self.steps.move(record, State.STARTED, last_activity_at=self.touch(record.id))
 
     async def _restore(self, record: Record) -> Record:
         restoring = await self.steps.move(record, State.RESTORING)
@@ -371,15 +376,27 @@ class Sandboxes:
     async def _recover(self) -> None:
         """Bring records and daemons together after whatever ended the control plane before."""
         records = await self.steps.store.everything()
-        alive = await self.driver.recover({record.id for record in records if record.state in _ALIVE})
+        alive = await self.driver.recover(
+            {record.id for record in records if record.state in _ALIVE},
+            {record.id for record in records if record.state is State.PAUSED},
+        )
         for record in records:
-            await self._settle(record, alive.get(record.id))
+            try:
+                await self._settle(record, alive.get(record.id))
+            except ToolboxError as error:
+                await self._give_up(record.id, error)
+
+    async def _give_up(self, sandbox_id: str, error: ToolboxError) -> None:
+        """Leave a sandbox that could not be settled to its owner: it keeps none of the others from being there."""
+        log.warning("a sandbox cannot be settled", extra={"fields": {"sandbox": sandbox_id, "reason": error.message}})
+        record = await self.steps.store.find(sandbox_id)
+        if record is not None and record.state is not State.DESTROYING:
+            await self.steps.move(record, State.ERROR, reason=error.message, recoverable=True)
 
     async def _settle(self, record: Record, access: Access | None) -> None:
         match record.state:
-            case State.STARTED if access is not None:
-                await self._open(record, access)
-                await self._outfit(record)
+            case State.PAUSED if self.driver.is_running(record.id):
+                pass
             case State.CREATING if access is None and record.build_info is not None:
                 pass  # its client has known it since before it was built (`DeclaredSandboxes`)
             case State.CREATING | State.DESTROYING if access is None or record.state is State.DESTROYING:
@@ -389,12 +406,12 @@ class Sandboxes:
                 pass
             case State.PENDING_BUILD | State.BUILDING_SNAPSHOT | State.PULLING_SNAPSHOT:
                 pass  # builds go on (`DeclaredSandboxes`)
-            case State.PAUSED if self.driver.is_running(record.id):
-                pass
-            case State.PAUSING | State.RESUMING if access is not None:
-                await self._connect(record, await self.driver.resume(record.id))
+            case State.STARTED if access is not None:
+                await self._open(record, access)
+                await self._outfit(record)
             case _ if access is not None:
                 await self._connect(record, access)
+                await self._outfit(record)
             case State.ARCHIVING | State.RESTORING:
                 pass  # what is on disk decides (`Copies`)
             case _:

@@ -81,6 +81,8 @@ class EgressPlace(msgspec.Struct, frozen=True, kw_only=True):
     certificates: str | None = None
     """Path in the sandbox of `egress/public/certificates.pem` of the state directory, whose `egress/public` a driver
     mounts; None if it has the same path there as here."""
+    early: bool = False
+    """Whether the address may come only with the first sandbox, when the proxy listens already."""
     this_machine: bool = False
     """Whether sandboxes, being programs of this machine, may reach what listens on it."""
 
@@ -176,8 +178,11 @@ class Driver(ABC):
         """Remove all of a sandbox, running or not. What is not there counts as removed."""
 
     @abstractmethod
-    async def recover(self, keep: Collection[str]) -> Mapping[str, Access]:
-        """After a crash: adopt the running daemons of the sandboxes in `keep`, end all others."""
+    async def recover(self, keep: Collection[str], frozen: Collection[str] = ()) -> Mapping[str, Access]:
+        """After a crash: adopt the running daemons of the sandboxes in `keep`, end all others; return who answers.
+
+        What is frozen stays so for the sandboxes in `frozen`, and goes on for the others. Raises `DriverError`.
+        """
 
     async def present(self) -> list[str]:
         """Return the ids of all sandboxes of which something is here, known or not; `delete` removes one."""

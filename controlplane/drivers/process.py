@@ -320,16 +320,18 @@ class ProcessDriver(Driver):
         """Remove a volume and what is in it. Raises `DriverError`."""
         await _file_work("remove the volume", lambda _: self._volumes.remove(volume_id))
 
-    async def recover(self, keep: Collection[str]) -> Mapping[str, Access]:
-        """Adopt the running daemons of the sandboxes in `keep`, end all others."""
+    async def recover(self, keep: Collection[str], frozen: Collection[str] = ()) -> Mapping[str, Access]:
+        """Adopt the running daemons of the sandboxes in `keep`, frozen or not, end all others."""
         ids = await asyncio.to_thread(self._places.ids)
-        found = await asyncio.gather(*(self._recover(each, keep=each in keep) for each in ids))
+        found = await asyncio.gather(*(self._recover(each, keep=each in keep, thaw=each not in frozen) for each in ids))
         await asyncio.to_thread(self._cgroups.remove_all_but, self._daemons.keys())
         await asyncio.to_thread(self._points.release_all_but, self._daemons.keys())
-        return {daemon.id: await daemon.access() for daemon in found if daemon is not None}
+        return {each.id: await each.access() for each in found if each is not None and each.id not in frozen}
 
-    async def _recover(self, sandbox_id: str, *, keep: bool) -> Daemon | None:
+    async def _recover(self, sandbox_id: str, *, keep: bool, thaw: bool) -> Daemon | None:
         place = self._places.of(sandbox_id)
+        if thaw:
+            await asyncio.to_thread(self._cgroups.thaw, sandbox_id)
         frozen = await asyncio.to_thread(self._cgroups.is_frozen, sandbox_id)
         daemon = await Daemon.adopt(sandbox_id, place, frozen=frozen) if keep else None
         if daemon is None:

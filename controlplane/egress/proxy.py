@@ -41,6 +41,8 @@ _RESERVED = frozenset((*_PROXY, *_DIRECT, *_CERTIFICATES, _NODE))
 _LOOPBACK = "localhost,127.0.0.1,::1"
 _MAX_CONNECTIONS = 512
 """Of one sandbox at a time."""
+_IP_FREEBIND = 15
+"""An option of Linux that `socket` does not name: an address can be listened at that is not there yet."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 """A client that vanished without a word is noticed after two minutes."""
 
@@ -65,7 +67,10 @@ class Egress:
         self._connections = Counter[str]()
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._bundle.parent.mkdir, mode=0o755, parents=True, exist_ok=True)
+        public = self._bundle.parent
+        await asyncio.to_thread(public.mkdir, parents=True, exist_ok=True)
+        # Every user of a container has to read it, whatever the umask; nobody else of this machine gets that far.
+        await asyncio.to_thread(public.chmod, 0o755)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -113,7 +118,7 @@ class Egress:
             try:
                 self._authority, context = await asyncio.to_thread(self._prepare)
                 self._outbound = _outbound(context, place)
-                self._server = await self._listen(place.listen)
+                self._server = await self._listen(place)
                 self._port = self._server.sockets[0].getsockname()[1]
                 await asyncio.to_thread(store_secret, self._directory / "port", str(self._port))
             except (OSError, ValueError) as error:
@@ -126,12 +131,18 @@ class Egress:
         context.set_alpn_protocols(["http/1.1"])
         return authority, context
 
-    async def _listen(self, host: str) -> asyncio.Server:
+    async def _listen(self, place: EgressPlace) -> asyncio.Server:
         # Sandboxes that run on after a crash of ours know the port of before.
         for port in (await asyncio.to_thread(_port, self._directory / "port"), 0):
+            listening = socket.socket()
             try:
-                return await asyncio.start_server(self._accepted, host, port)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if place.early:
+                    listening.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+                listening.bind((place.listen, port))
+                return await asyncio.start_server(self._accepted, sock=listening)
             except OSError:
+                listening.close()
                 if not port:
                     raise
         raise AssertionError  # port 0 is the last

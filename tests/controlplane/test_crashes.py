@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ Answer = tuple[int, Any]
 class Server:
     """`toolboxd up` as a process, and calls of its API."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.state = home, home / "state"
+    def __init__(self, home: Path, options: Sequence[str] = ()) -> None:
+        self.home, self.state, self.options = home, home / "state", options
         self.start()
 
     def start(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOOLBOX_", "DAYTONA_"))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "toolbox", "up", "--port", "0", "--state-dir", str(self.state)],
+            [sys.executable, "-m", "toolbox", "up", "--port", "0", "--state-dir", str(self.state), *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=kept | {"HOME": str(self.home), "TOOLBOX_SHELL": "/bin/bash"},
@@ -129,13 +130,15 @@ class Crashes(RuleBasedStateMachine):
     """Operations on sandboxes and volumes, any of which may be cut short by the end of the control plane."""
 
     directory: Path
+    options: Sequence[str] = ()
 
     @initialize()
     def begin(self) -> None:
         self.number = 0
         home = self.directory / f"run-{time.monotonic_ns()}"
         home.mkdir()
-        self.server = Server(home)
+        self.prepare(home / "state/controlplane")
+        self.server = Server(home, self.options)
         self.contents: dict[str, str] = {}
         """Sandboxes that must be there: name -> what is in their file."""
         self.snapshots: dict[str, str] = {}
@@ -230,17 +233,35 @@ class Crashes(RuleBasedStateMachine):
         state = self.server.state / "controlplane"
         ids = {each["id"]: each["state"] for each in found.values()}
         archived = {each for each, where in ids.items() if where == "archived"}
-        assert {each.name for each in (state / "sandboxes").iterdir()} == ids.keys() - archived
         assert {each.name for each in (state / "archive").iterdir()} == archived
         alive = {each for each, where in ids.items() if where in ("started", "paused")}
+        names = {}
+        for kind in ("volume", "snapshot"):
+            known = self.server.documents(kind)
+            assert all(each.get("state", "active") in ("active", "ready") for each in known)
+            names[kind] = {each["id"] for each in known if not each.get("general")}
+        self.check_driver(state, ids.keys() - archived, alive, names)
+
+    def prepare(self, state: Path) -> None:
+        """Get ready for a control plane's directory."""
+
+    def check_driver(
+        self, state: Path, there: AbstractSet[str], alive: AbstractSet[str], names: Mapping[str, AbstractSet[str]]
+    ) -> None:
+        """Check that the sandboxes, which of them run, and the volumes and snapshots (`names`) are what is known."""
+        assert {each.name for each in (state / "sandboxes").iterdir()} == there
         assert running(self.server.state) == alive
         assert {each.parent.name for each in (state / "sandboxes").glob("*/daemon.json")} == alive
         for kind, directory in (("volume", "volumes"), ("snapshot", "images")):
-            known = self.server.documents(kind)
-            assert all(each.get("state", "active") in ("active", "ready") for each in known)
-            names = {each["id"] for each in known if not each.get("general")}
             left = {each.name.removeprefix("snapshot-").removesuffix(".tar") for each in (state / directory).iterdir()}
-            assert left == names
+            assert left == names[kind]
+
+    def check_end(self) -> None:
+        """Check that nothing runs without its control plane."""
+        assert running(self.server.state) == set()
+        cgroups = Cgroups.find(Places(self.server.state / "controlplane").name)
+        groups = [group for each in cgroups._directories for group in each.glob(f"{cgroups._prefix}*")]
+        assert groups == []
 
     def teardown(self) -> None:
         if not hasattr(self, "server"):
@@ -250,10 +271,24 @@ class Crashes(RuleBasedStateMachine):
                 assert self.execute(name, "cat file") == f"{content}\n"
         finally:
             self.server.end(kill=False)
-        assert running(self.server.state) == set()
-        cgroups = Cgroups.find(Places(self.server.state / "controlplane").name)
-        groups = [group for each in cgroups._directories for group in each.glob(f"{cgroups._prefix}*")]
-        assert groups == []
+        self.check_end()
+
+
+def run_machine(machine: type[Crashes], *, examples: int, steps: int) -> None:
+    """Run the machine: the same operations every time."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=True,
+            database=None,
+            # What a failure depends on is the moment of the kill, so shrinking does not find less.
+            phases=(Phase.generate,),
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
 
 
 @pytest.mark.timeout(400)  # many starts of a server, one after the other
@@ -262,19 +297,7 @@ def test_crashes(tmp_path: Path, processes_of: Callable[[Path], list[int]]) -> N
         directory = tmp_path
 
     try:
-        run_state_machine_as_test(
-            Here,
-            settings=settings(
-                max_examples=4,
-                stateful_step_count=10,
-                derandomize=True,
-                database=None,
-                # What a failure depends on is the moment of the kill, so shrinking does not find less.
-                phases=(Phase.generate,),
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_machine(Here, examples=4, steps=10)
     finally:
         # Of a run that failed: a server that does not come back ends nothing.
         for pid in processes_of(tmp_path):

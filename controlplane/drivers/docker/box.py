@@ -11,14 +11,18 @@ from controlplane.upstreams import Upstream
 class Box:
     """A container that was started. Made and ended by the driver only."""
 
-    def __init__(self, sandbox_id: str, place: Place) -> None:
+    def __init__(self, sandbox_id: str, name: str, place: Place) -> None:
         self.id = sandbox_id
+        self.name = name
+        """What the engine calls the container."""
         self.place = place
         self.launched = False
         """The engine has started it: that it does not run now means that it ended."""
         self.answered = False
         """Its daemon was ready: from now on its end is news."""
         self.paused = False
+        self.copying = False
+        """The engine copies its files, and freezes it meanwhile."""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why it ended, once it has."""
         self.daemon_version: str | None = None

@@ -8,6 +8,7 @@ from typing import Any
 from controlplane.drivers.base import Launch
 from controlplane.drivers.docker.bundle import INSIDE as BUNDLE
 from controlplane.drivers.docker.engine import Machine
+from controlplane.drivers.docker.place import CERTIFICATES
 from controlplane.drivers.docker.place import INSIDE as SHARED
 from controlplane.models import Image
 
@@ -31,6 +32,7 @@ def configuration(
     binds: Sequence[str],
     bundle: Path,
     shared: Path,
+    certificates: Path,
 ) -> dict[str, Any]:
     """Return the configuration of a sandbox's container, as the Engine API wants it."""
     in_container, _ = users(launch.user or image.user)
@@ -49,7 +51,12 @@ def configuration(
         "StopTimeout": STOP_SECONDS,
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
-            "Binds": [f"{bundle}:{BUNDLE}:ro", f"{shared}:{SHARED}:rw", *binds],
+            "Binds": [
+                f"{bundle}:{BUNDLE}:ro",
+                f"{shared}:{SHARED}:rw",
+                f"{certificates}:{CERTIFICATES}:ro",
+                *binds,
+            ],
             "NetworkMode": "bridge",
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}},
             **_limits(launch, machine),

@@ -1,7 +1,6 @@
 """The `docker` driver: makes, starts, watches and ends containers."""
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from controlplane.drivers.base import (
     Death,
     Driver,
     DriverError,
+    EgressPlace,
     Launch,
     Log,
     Network,
@@ -26,10 +26,11 @@ from controlplane.drivers.base import (
 )
 from controlplane.drivers.docker import containers
 from controlplane.drivers.docker.box import Box
+from controlplane.drivers.docker.boxes import Boxes, is_running
 from controlplane.drivers.docker.bundle import find_bundle
-from controlplane.drivers.docker.engine import Engine, Refused, find_engine
+from controlplane.drivers.docker.engine import Engine, find_engine
 from controlplane.drivers.docker.images import DockerImages
-from controlplane.drivers.docker.place import Made, Place
+from controlplane.drivers.docker.place import CERTIFICATES, Made, Place
 from controlplane.drivers.docker.refusals import check_resources, check_supported, refuse
 from controlplane.drivers.docker.volumes import DockerVolumes, are_bound
 from controlplane.models import CreateSandbox, Image
@@ -39,15 +40,15 @@ from toolbox.lifetime import TaskSet
 
 log = logging.getLogger(__name__)
 
-READY_SECONDS = 30.0
-_LOOK_SECONDS = 0.02
-_LOOKS_BETWEEN_CHECKS = 50
-_RECONNECT_SECONDS = 1.0
 _STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
 """A start is mostly computing: more of them side by side only make each one later."""
 _OWNER = "sandbox-toolbox.owner"
 _SANDBOX = "sandbox-toolbox.sandbox"
-_NO_USER = "toolboxd: no such user"
+_FORK, _ARCHIVE, _RESTORED = "fork-", "archive-", "restored-"
+"""What images of sandboxes are called, before an id."""
+_LOG_LINES = 1000
+_AT_REST = frozenset({"created", "configured", "initialized", "exited", "stopped", "dead"})
+"""What engines call a container in which nothing runs."""
 
 
 class DockerDriver(Driver):
@@ -59,14 +60,14 @@ class DockerDriver(Driver):
         self, state_dir: Path, host: str | None, *, image: str | None = None, bundle: Path | None = None
     ) -> None:
         self._root = state_dir / "sandboxes"
+        self._certificates = state_dir / "egress/public"
         self._retired = state_dir / "retired-images"
         # Two control planes may share an engine: each has its own containers, images and volumes.
         self._owner = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
         self._host, self._configured_image, self._configured_bundle = host, image, bundle
-        self._boxes: dict[str, Box] = {}
+        self._boxes = Boxes()
         self._starting = asyncio.Semaphore(_STARTS_AT_ONCE)
         self._tasks = TaskSet()
-        self._death: Death | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -78,7 +79,7 @@ class DockerDriver(Driver):
             host = await asyncio.to_thread(find_engine, self._host, os.environ)
             self._engine = await stack.enter_async_context(await Engine.open(host))
             machine = self._engine.machine
-            for directory in (self._root, self._retired):
+            for directory in (self._root, self._retired, self._certificates):
                 await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
             self._images = DockerImages(self._engine, self._owner, self._retired)
             self._volumes = DockerVolumes(self._engine, self._owner, (_OWNER, self._owner))
@@ -87,16 +88,27 @@ class DockerDriver(Driver):
             except DriverError as error:
                 raise ConfigError(f"no image for sandboxes: {error.message}") from None
             self.user = self._default.user or containers.ROOT
+            self.egress = await self._egress_place()
             self.abilities = frozenset(Ability) - (frozenset() if machine.can_freeze else {Ability.PAUSE})
             await stack.enter_async_context(self._tasks)
-            self._tasks.start(self._follow_events(), "events of the container engine")
+            label = f"{_OWNER}={self._owner}"
+            self._tasks.start(self._boxes.follow(self._engine, label, _SANDBOX), "events of the container engine")
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
-        for box in self._boxes.values():
-            box.close()
+        self._boxes.close()
+
+    async def _egress_place(self) -> EgressPlace | None:
+        """Return where sandboxes find the egress proxy: at this machine's address on their network."""
+        address = None if self._engine.machine.rootless else await self._engine.gateway()
+        if address is None:
+            return None
+        # Podman makes the network's interface with the first container.
+        early = self._engine.machine.podman
+        certificates = f"{CERTIFICATES}/certificates.pem"
+        return EgressPlace(listen=address, host=address, certificates=certificates, early=early)
 
     def check(self, wanted: CreateSandbox) -> Resources:
         """Return what the sandbox will get. Raises `BadRequest` naming the first field that cannot be honoured."""
@@ -104,7 +116,7 @@ class DockerDriver(Driver):
 
     def watch(self, death: Death) -> None:
         """Report unexpected ends of daemons to `death` from now on."""
-        self._death = death
+        self._boxes.death = death
 
     def is_running(self, sandbox_id: str) -> bool:
         """Tell whether the container runs, or is frozen."""
@@ -132,9 +144,9 @@ class DockerDriver(Driver):
                 binds=await self._volumes.binds(launch.mounts),
                 bundle=self._bundle,
                 shared=place.shared,
+                certificates=self._certificates,
             )
-            async with self._engine.doing("make the sandbox's container") as docker:
-                await docker.containers.create(config, name=self._name(launch.id))
+            await self._engine.create(self._name(launch.id), config)
         except ToolboxError as error:
             try:
                 await self.delete(launch.id)
@@ -144,25 +156,25 @@ class DockerDriver(Driver):
 
     async def start(self, launch: Launch) -> Access:
         """Start the container and return once its daemon answers. Raises `DriverError`, `BadRequest` for its user."""
-        self._forget(launch.id)
-        box = Box(launch.id, self._place(launch.id))
+        self._boxes.forget(launch.id)
+        box = self._box(launch.id)
         async with self._starting:
             found = await self._engine.inspect(self._name(launch.id))
             if found is None:
                 raise DriverError("the sandbox's container is gone")
-            if found["State"]["Running"]:
-                await self._engine.stop(self._name(launch.id), 0)
-            self._boxes[launch.id] = box
+            if is_running(found):
+                await self._engine.stop(box.name, 0)
+            self._boxes.put(box)
             try:
                 await self._run(box, launch, found)
             except BaseException:
-                self._forget(launch.id)
+                self._boxes.forget(launch.id)
                 await asyncio.shield(self._put_out(launch.id))
                 raise
         return box.access()
 
     async def _run(self, box: Box, launch: Launch, found: Mapping[str, Any]) -> None:
-        name = self._name(box.id)
+        name = box.name
         in_container, _ = containers.users(found["Config"].get("User"))
         try:
             await asyncio.to_thread(box.place.prepare, containers.variables(launch), private=in_container == "0")
@@ -174,7 +186,7 @@ class DockerDriver(Driver):
             await docker.containers.container(name).start()
         box.launched = True
         await self._set_limits(name, found, launch.resources)
-        await self._wait_ready(box)
+        await self._boxes.wait_ready(self._engine, box)
         if endings:
             running = await self._engine.inspect(name)
             if running is None or not await asyncio.to_thread(are_bound, running["State"]["Pid"], endings):
@@ -183,41 +195,14 @@ class DockerDriver(Driver):
             raise DriverError(box.ended.result())
         box.answered = True
 
-    async def _wait_ready(self, box: Box) -> None:
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                looks = 0
-                while not await box.is_ready():
-                    ended, _ = await asyncio.wait([box.ended], timeout=_LOOK_SECONDS)
-                    looks += 1
-                    if not ended and looks % _LOOKS_BETWEEN_CHECKS == 0:
-                        await self._look(box)
-                    if box.ended.done():
-                        raise await self._why_not_ready(box)
-        except TimeoutError:
-            raise DriverError(f"the sandbox's daemon was not ready within {READY_SECONDS:.0f} s") from None
-
-    async def _why_not_ready(self, box: Box) -> ToolboxError:
-        async with self._engine.doing("read the log of the sandbox's container") as docker:
-            lines = await docker.containers.container(self._name(box.id)).log(stdout=True, stderr=True, tail=5)
-        text = "".join(lines).strip()
-        said = text.splitlines()[-1] if text else box.ended.result()
-        if said.startswith(_NO_USER):
-            return BadRequest(f"user: {said.removeprefix('toolboxd: ')} in the image")
-        return DriverError(f"the sandbox's daemon did not start: {said}")
-
     async def stop(self, sandbox_id: str, *, force: bool) -> None:
         """End the container and all that runs in it; what is on disk stays. Raises `DriverError`."""
-        box = self._boxes.pop(sandbox_id, None)
+        box = self._boxes.pop(sandbox_id)
         try:
-            if box is not None and box.paused:
-                with contextlib.suppress(Refused):  # it has ended meanwhile
-                    await self._freeze(sandbox_id, frozen=False)
-                box.paused = False
             await self._engine.stop(self._name(sandbox_id), 0 if force else containers.STOP_SECONDS)
         except BaseException:
             if box is not None:
-                self._boxes[sandbox_id] = box
+                self._boxes.put(box)
             raise
         if box is not None:
             box.close()
@@ -225,65 +210,98 @@ class DockerDriver(Driver):
     async def delete(self, sandbox_id: str) -> None:
         """Remove the container, its own image and its directory. Raises `DriverError`."""
         place = self._place(sandbox_id)
-        self._forget(sandbox_id)
-        if not await asyncio.to_thread(place.exists):
-            return
+        self._boxes.forget(sandbox_id)
         await self._engine.remove(self._name(sandbox_id))
         made = await asyncio.to_thread(place.made)
-        if made is not None and made.own_image is not None:
-            await self._images.remove(made.own_image)
+        # What was to be a fork may have got no further than its image.
+        own = made.own_image if made is not None else self._images.name(f"{_FORK}{sandbox_id}")
+        if own is not None:
+            await self._images.remove(own)
         try:
             await asyncio.to_thread(place.remove)
         except OSError as error:
             raise DriverError(f"cannot remove the sandbox's directory: {error}") from None
         await self._images.remove_retired()
 
-    async def recover(self, keep: Collection[str]) -> Mapping[str, Access]:
-        """Adopt the running containers of the sandboxes in `keep`, end all others, remove those of no sandbox."""
+    async def present(self) -> list[str]:
+        """Return the ids of all sandboxes that have a directory or a container. Raises `DriverError`."""
+        found = {each["Labels"][_SANDBOX] for each in await self._engine.list(f"{_OWNER}={self._owner}")}
+        return list(found | set(await asyncio.to_thread(os.listdir, self._root)))
+
+    async def logs(self, sandbox_id: str) -> str:
+        """Return the end of what the daemon wrote, as the engine keeps it. Raises `DriverError`."""
+        return await self._engine.log(self._name(sandbox_id), lines=_LOG_LINES)
+
+    async def recover(self, keep: Collection[str], frozen: Collection[str] = ()) -> Mapping[str, Access]:
+        """Adopt the running containers of the sandboxes in `keep`, end all others, remove what is no sandbox's."""
         found = await self._engine.list(f"{_OWNER}={self._owner}")
-        adopted = await asyncio.gather(*(self._recover(each, keep) for each in found))
+        adopted = await asyncio.gather(*(self._recover(each, keep, frozen) for each in found))
+        await self._remove_strays()
         await self._images.remove_retired()
         return {box.id: box.access() for box in adopted if box is not None and not box.paused}
 
-    async def _recover(self, container: Mapping[str, Any], keep: Collection[str]) -> Box | None:
-        sandbox_id = container["Labels"][_SANDBOX]
-        place = self._place(sandbox_id)
-        if not await asyncio.to_thread(place.exists):
+    async def _recover(
+        self, container: Mapping[str, Any], keep: Collection[str], frozen: Collection[str]
+    ) -> Box | None:
+        sandbox_id, state = container["Labels"][_SANDBOX], container["State"]
+        box = self._box(sandbox_id)
+        if not await asyncio.to_thread(box.place.exists):
             await self._engine.remove(container["Id"])
             return None
-        if container["State"] not in ("running", "paused"):
+        if state in _AT_REST:
             return None
-        box = Box(sandbox_id, place)
         box.launched = box.answered = True
-        box.paused = container["State"] == "paused"
-        self._boxes[sandbox_id] = box
-        if sandbox_id in keep and await (box.connect() if box.paused else box.is_ready()):
+        box.paused = state == "paused"
+        self._boxes.put(box)
+        if sandbox_id in keep and state in ("running", "paused") and await self._adopt(box, stays=sandbox_id in frozen):
             return box
         await self.stop(sandbox_id, force=True)
         return None
+
+    async def _adopt(self, box: Box, *, stays: bool) -> bool:
+        """Tell whether a container can be used as it is; a frozen one that does not stay so goes on."""
+        if box.paused and stays:
+            return await box.connect()
+        if box.paused:
+            await self._freeze(box, frozen=False)
+        return await box.is_ready()
+
+    async def _remove_strays(self) -> None:
+        """Remove images that were to become a sandbox's own, or an archive, when the control plane ended."""
+        places = [self._place(each) for each in await asyncio.to_thread(os.listdir, self._root)]
+        made = [await asyncio.to_thread(each.made) for each in places]
+        owned = {each.own_image for each in made if each is not None}
+        for name in await self._images.all():
+            if name.rpartition(":")[2].startswith((_FORK, _ARCHIVE, _RESTORED)) and name not in owned:
+                await self._images.remove(name)
 
     async def pause(self, sandbox_id: str) -> None:
         """Freeze the container. Raises `BadRequest`, `DriverError`."""
         if Ability.PAUSE not in self.abilities:
             raise self.cannot("pause sandboxes")
-        await self._freeze(sandbox_id, frozen=True)
+        box = self._boxes.get(sandbox_id)
+        if box is None:
+            raise DriverError("the sandbox's container has ended")
+        await self._freeze(box, frozen=True)
 
     async def resume(self, sandbox_id: str) -> Access:
         """Let the container go on. Raises `DriverError`."""
         box = self._boxes.get(sandbox_id)
         if box is None:
             raise DriverError("the sandbox's container has ended")
-        await self._freeze(sandbox_id, frozen=False)
+        if box.paused:
+            await self._freeze(box, frozen=False)
         if not await box.is_ready():
             raise DriverError("the sandbox's daemon does not answer")
         return box.access()
 
-    async def _freeze(self, sandbox_id: str, *, frozen: bool) -> None:
-        async with self._engine.doing(f"{'pause' if frozen else 'resume'} the sandbox's container") as docker:
-            container = docker.containers.container(self._name(sandbox_id))
-            await (container.pause() if frozen else container.unpause())
-        if sandbox_id in self._boxes:
-            self._boxes[sandbox_id].paused = frozen
+    async def _freeze(self, box: Box, *, frozen: bool) -> None:
+        before, box.paused = box.paused, frozen
+        try:
+            await self._engine.freeze(box.name, frozen=frozen)
+        except BaseException:
+            box.paused = before
+            raise
 
     async def resize(self, launch: Launch, *, running: bool) -> None:
         """Change the container's cpu and memory: now, or when it starts. Raises `BadRequest`, `DriverError`."""
@@ -302,7 +320,7 @@ class DockerDriver(Driver):
 
     async def fork(self, source_id: str, launch: Launch) -> None:
         """Make a container with the files of another. Raises `DriverError`."""
-        await self._make(launch, await self._copy(source_id, f"fork-{launch.id}"), own=True)
+        await self._make(launch, await self._copy(source_id, f"{_FORK}{launch.id}"), own=True)
 
     async def snapshot(self, sandbox_id: str, ref: str) -> Image:
         """Make an image of the container's files. Raises `DriverError`."""
@@ -312,7 +330,14 @@ class DockerDriver(Driver):
         made = await asyncio.to_thread(self._place(sandbox_id).made)
         if made is None:
             raise DriverError("the sandbox's container is gone")
-        return await self._images.commit(self._name(sandbox_id), ref, made.image)
+        box = self._boxes.get(sandbox_id)
+        if box is None:
+            return await self._images.commit(self._name(sandbox_id), ref, made.image)
+        box.copying = True
+        try:
+            return await self._images.commit(box.name, ref, made.image)
+        finally:
+            box.copying = False
 
     async def set_network(self, sandbox_id: str, network: Network) -> None:
         """Give the container its network or take it away, now or when it starts. Raises `BadRequest`, `DriverError`."""
@@ -327,7 +352,7 @@ class DockerDriver(Driver):
 
     async def export(self, sandbox_id: str, target: Path) -> None:
         """Write the files of a stopped sandbox to one file: an image, as engines save it. Raises `DriverError`."""
-        image = await self._copy(sandbox_id, f"archive-{sandbox_id}")
+        image = await self._copy(sandbox_id, f"{_ARCHIVE}{sandbox_id}")
         try:
             await self._images.save(image.ref, target)
         except OSError as error:
@@ -337,9 +362,10 @@ class DockerDriver(Driver):
 
     async def restore(self, launch: Launch, source: Path) -> None:
         """Make a container of what `export` wrote. Raises `DriverError`."""
+        await self.delete(launch.id)  # what an attempt that was cut short left
         await self._images.load(source)
         # Under a name of its own: the next archive has the name of the file's again.
-        loaded, own = self._images.name(f"archive-{launch.id}"), f"restored-{uuid.uuid4()}"
+        loaded, own = self._images.name(f"{_ARCHIVE}{launch.id}"), f"{_RESTORED}{uuid.uuid4()}"
         image = await self._images.get(loaded, own, lambda _: None)
         await self._images.remove(loaded)
         like = launch.image or self._default
@@ -384,54 +410,17 @@ class DockerDriver(Driver):
             return self._engine.machine.disk
         return int((found["HostConfig"].get("StorageOpt") or {})["size"].rstrip("Gg"))
 
-    async def _follow_events(self) -> None:
-        """Notice ends of containers, for ever; after an engine was away, those that it did not tell."""
-        while True:
-            try:
-                async for event in self._engine.events(f"{_OWNER}={self._owner}"):
-                    ids = list(self._boxes) if event is None else [event["Actor"]["Attributes"][_SANDBOX]]
-                    for box in [self._boxes[each] for each in ids if each in self._boxes]:
-                        await self._look(box)
-            except DriverError as error:
-                log.warning("the container engine is away", extra={"fields": {"reason": error.message}})
-            await asyncio.sleep(_RECONNECT_SECONDS)
-
-    async def _look(self, box: Box) -> None:
-        """See whether a container still runs, and if it does not tell who waits or watches. Raises `DriverError`."""
-        found = await self._engine.inspect(self._name(box.id))
-        if not box.launched or (found is not None and found["State"]["Running"]) or self._boxes.get(box.id) is not box:
-            return
-        reason = f"the sandbox's container ended: {_cause(found)}"
-        if not box.ended.done():
-            box.ended.set_result(reason)
-        if not box.answered:
-            return  # whoever starts it sees
-        self._forget(box.id)
-        if self._death is not None:
-            self._death(box.id, reason)
-
     async def _put_out(self, sandbox_id: str) -> None:
         try:
             await self._engine.stop(self._name(sandbox_id), 0)
         except DriverError as error:
             log.warning("a container may be left running", extra={"fields": {"reason": error.message}})
 
-    def _forget(self, sandbox_id: str) -> None:
-        box = self._boxes.pop(sandbox_id, None)
-        if box is not None:
-            box.close()
+    def _box(self, sandbox_id: str) -> Box:
+        return Box(sandbox_id, self._name(sandbox_id), self._place(sandbox_id))
 
     def _place(self, sandbox_id: str) -> Place:
         return Place(self._root / sandbox_id)
 
     def _name(self, sandbox_id: str) -> str:
         return f"toolbox-{self._owner}-{sandbox_id}"
-
-
-def _cause(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "it was removed"
-    state = found["State"]
-    if state.get("OOMKilled"):
-        return "out of memory"
-    return str(state.get("Error") or f"exit code {state.get('ExitCode')}")

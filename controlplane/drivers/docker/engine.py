@@ -18,6 +18,7 @@ from toolbox.config import ConfigError
 
 CALL_SECONDS = 60.0
 """How long an answer may take; what streams has its own limits."""
+_CALLS_AT_ONCE = 8
 _NO_CONNECTION = 900
 """What aiodocker has as the status of an answer that did not come."""
 _GIB = 1024**3
@@ -56,6 +57,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     limits_pids: bool
     limits_disk: bool
     can_freeze: bool
+    rootless: bool
+    """Its containers are in networks that this machine has no address in."""
 
     @property
     def network(self) -> str:
@@ -70,6 +73,8 @@ class Engine:
         self.docker = docker
         self.machine = machine
         self.host = host
+        # More at once would only wait for each other in the engine, where the time of a call runs.
+        self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
 
     @classmethod
     async def open(cls, host: str) -> Self:
@@ -124,17 +129,53 @@ class Engine:
             found = await docker.containers.list(all=True, filters=_filters(label=[label]))
             return [each._container for each in found]  # noqa: SLF001
 
+    async def create(self, name: str, config: Mapping[str, Any]) -> None:
+        """Make a container. Raises `DriverError`."""
+        async with self._turns, self.doing("make the sandbox's container") as docker:
+            await docker.containers.create(dict(config), name=name)
+
+    async def log(self, container: str, *, lines: int) -> str:
+        """Return the last lines that a container wrote. Raises `DriverError`."""
+        async with self.doing("read the log of the sandbox's container") as docker:
+            found = await docker.containers.container(container).log(stdout=True, stderr=True, tail=lines)
+        return "".join(found).strip()
+
+    async def freeze(self, container: str, *, frozen: bool) -> None:
+        """Freeze a container, or let it go on. Raises `DriverError`."""
+        async with self.doing(f"{'pause' if frozen else 'resume'} the sandbox's container") as docker:
+            found = docker.containers.container(container)
+            await (found.pause() if frozen else found.unpause())
+
+    async def gateway(self) -> str | None:
+        """Return the address of this machine on the network of containers, None if it has none. Raises `DriverError`.
+
+        IPv4, which every such network has.
+        """
+        async with self.doing("look at the network of containers") as docker:
+            found = await (await docker.networks.get(self.machine.network)).show()
+        ranges = (found.get("IPAM") or {}).get("Config") or []
+        return next((each["Gateway"] for each in ranges if "." in (each.get("Gateway") or "")), None)
+
     async def remove(self, container: str) -> None:
         """End and remove a container with its nameless volumes, if there is one. Raises `DriverError`."""
         await self._unless_gone("remove the sandbox's container", container, "delete", force=True, v=True)
 
     async def stop(self, container: str, seconds: int) -> None:
         """End a container, if there is one: asked first, killed after `seconds`. Raises `DriverError`."""
-        await self._unless_gone("stop the sandbox's container", container, "stop", t=seconds)
+        what = "stop the sandbox's container"
+        try:
+            await self._unless_gone(what, container, "stop", t=seconds)
+        except Refused:
+            found = await self.inspect(container)
+            if found is None or not found["State"].get("Paused"):
+                raise
+            # Podman ends none that is frozen.
+            await self.freeze(container, frozen=False)
+            await self._unless_gone(what, container, "stop", t=seconds)
 
     async def _unless_gone(self, what: str, container: str, call: str, **options: Any) -> None:
         try:
-            async with self.doing(what) as docker:
+            async with self._turns, self.doing(what) as docker:
                 await getattr(docker.containers.container(container), call)(**options)
         except Refused as error:
             if error.engine_status not in (304, 404):
@@ -209,6 +250,7 @@ def find_engine(configured: str | None, environ: Mapping[str, str]) -> str:
 
 def _machine(version: Mapping[str, Any], info: Mapping[str, Any]) -> Machine:
     components = [each.get("Name", "") for each in version.get("Components") or []]
+    rootless = "rootless" in str(info.get("SecurityOptions"))
     return Machine(
         podman=any("Podman" in name for name in components),
         cpus=max(1, info.get("NCPU") or 1),
@@ -219,7 +261,8 @@ def _machine(version: Mapping[str, Any], info: Mapping[str, Any]) -> Machine:
         limits_swap=bool(info.get("SwapLimit")),
         limits_pids=bool(info.get("PidsLimit")),
         limits_disk=_limits_disk(info),
-        can_freeze="rootless" not in str(info.get("SecurityOptions")) or info.get("CgroupVersion") == "2",
+        can_freeze=not rootless or info.get("CgroupVersion") == "2",
+        rootless=rootless,
     )
 
 

@@ -174,6 +174,13 @@ class DockerImages:
                 raise
         return True
 
+    async def all(self) -> list[str]:
+        """Return the names of all images of ours. Raises `DriverError`."""
+        async with self._engine.doing("list images") as docker:
+            found = await docker.images.list(filters={"reference": [self._repository]})
+        names = [name for each in found for name in each.get("RepoTags") or []]
+        return [name for name in names if name.startswith(f"{self._repository}:")]
+
     def name(self, ref: str) -> str:
         """Return what an image of ours is called."""
         return f"{self._repository}:{ref}"

@@ -17,6 +17,10 @@ INSIDE = "/run/sandbox-toolbox"
 """Where a sandbox sees its `shared` directory."""
 
 
+CERTIFICATES = "/run/sandbox-toolbox-certificates"
+"""Where a sandbox sees what it trusts when it has secrets."""
+
+
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """What a sandbox's container was made from."""
 

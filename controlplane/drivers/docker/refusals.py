@@ -11,7 +11,6 @@ DEFAULT_MEMORY = 1
 DEFAULT_DISK = 10
 """GiB, as memory."""
 _NEVER = {
-    "secrets": "secrets",
     "gpu": "gpu",
     "gpu_type": "gpuType",
     "spot": "spot",

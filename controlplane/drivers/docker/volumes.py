@@ -15,11 +15,12 @@ from controlplane.drivers.base import DriverError, Mount
 from controlplane.drivers.docker.bundle import INSIDE as BUNDLE
 from controlplane.drivers.docker.containers import STATE
 from controlplane.drivers.docker.engine import Engine, Refused
+from controlplane.drivers.docker.place import CERTIFICATES
 from controlplane.drivers.docker.place import INSIDE as SHARED
 from controlplane.models import VolumeMount
 from toolbox.errors import BadRequest
 
-_RESERVED = (BUNDLE, SHARED, STATE)
+_RESERVED = (BUNDLE, SHARED, STATE, CERTIFICATES)
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 """How the kernel writes a space in a path."""
 

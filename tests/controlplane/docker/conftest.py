@@ -52,7 +52,9 @@ class Service:
             return
         self._socket.unlink(missing_ok=True)
         command = ["podman", "system", "service", "--time=0", self.host]
-        self._process = subprocess.Popen(command, env=self._engine.env, stderr=subprocess.DEVNULL)
+        # What it was about to make goes with the tests, wherever it is ended.
+        environment = {**self._engine.env, "TMPDIR": str(self._socket.parent)}
+        self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_SECONDS
         while not self._socket.exists():
             assert self._process.poll() is None, "podman does not serve its API"
@@ -82,7 +84,7 @@ def service(engine: Engine) -> Iterator[Service]:
 
 
 @pytest.fixture
-def mortal_service(engine: Engine, tmp_path: Path) -> Iterator[Service]:
+def mortal_service(engine: Engine, reap_orphans: None) -> Iterator[Service]:
     """Serve the engine's API for one test, which may end it."""
     if engine.program != "podman":
         pytest.skip(f"{ALLOWED_SKIP}this machine's engine is not ours to end")
@@ -97,9 +99,14 @@ class Owned:
     engine: Engine
     state_dirs: list[Path] = field(default_factory=list)
 
+    @staticmethod
+    def owner(state_dir: Path) -> str:
+        """Return what a driver calls itself in the engine."""
+        return hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+
     def find(self, state_dir: Path) -> dict[str, list[str]]:
         """Return what is there of a driver: containers, images, volumes."""
-        owner = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+        owner = self.owner(state_dir)
         label = f"label=sandbox-toolbox.owner={owner}"
         images = self.engine.call("images", "--quiet", f"localhost/sandbox-toolbox-{owner}")
         return {
@@ -136,8 +143,7 @@ def inspect(engine: Engine, state_dir: Path, sandbox_id: str) -> Any:
 
 def container_name(state_dir: Path, sandbox_id: str) -> str:
     """Return the name of a sandbox's container."""
-    owner = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
-    return f"toolbox-{owner}-{sandbox_id}"
+    return f"toolbox-{Owned.owner(state_dir)}-{sandbox_id}"
 
 
 @dataclass

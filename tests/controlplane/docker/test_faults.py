@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.conftest import Toolboxd
 from tests.controlplane.conftest import Plane
 from tests.controlplane.docker.conftest import DEBIAN, Owned, Service, container_name, docker_plane, driver_on, inspect
 from tests.controlplane.test_recovery import connected
+from tests.controlplane.test_settling import set_state
 from tests.image.conftest import Engine
 from toolbox.config import ConfigError
 
@@ -79,6 +81,76 @@ async def test_engine_that_goes_away_and_comes_back(
         await plane.create(name="none")
 
 
+@pytest.mark.parametrize("what", ["create", "start", "snapshot", "fork", "build"])
+async def test_engine_that_dies_in_the_middle(
+    tmp_path: Path, mortal_service: Service, bundle: Path, owned: Owned, engine: Engine, what: str
+) -> None:
+    state = tmp_path / "state"
+    async with docker_plane(state, mortal_service, bundle, owned) as plane:
+        before = owned.find(state / "controlplane")["images"]
+        box = await plane.create(name="box")
+        await plane.execute(box, "echo kept > file; head -c 128M /dev/urandom > big")
+        if what == "start":
+            await plane.call("POST", "/sandbox/box/stop")
+        method, path, body, begun = _middle(what, box["id"])
+        answer = asyncio.ensure_future(plane.http.request(method, plane.api_url + path, json=body))
+        name = container_name(state / "controlplane", box["id"])
+        while not answer.done() and not await asyncio.to_thread(begun, engine, owned, state / "controlplane", name):
+            await asyncio.sleep(0.01)
+        mortal_service.end()
+        async with await answer as response:
+            assert response.status in (200, 202, 500, 503), await response.text()
+        mortal_service.start()
+
+        found = {each["name"]: each for each in (await plane.call("GET", "/sandbox"))["items"]}
+        assert found["box"]["state"] in ("started", "error")
+        if found["box"]["state"] == "error":
+            await plane.call("POST", "/sandbox/box/recover")
+        assert await plane.execute(box, "cat file") == "kept"
+        # It is said of each what became of it, and all can be done again.
+        assert {each["state"] for each in found.values()} <= {"started", "error"}
+        for each in found.values():
+            await plane.call("DELETE", f"/sandbox/{each['id']}")
+        for each in (await plane.call("GET", "/snapshots"))["items"]:
+            if not each["general"]:
+                await plane.call("DELETE", f"/snapshots/{each['id']}")
+        again = await plane.create(name="box")
+        await plane.call("DELETE", f"/sandbox/{again['id']}")
+    async with docker_plane(state, mortal_service, bundle, owned):
+        left = owned.find(state / "controlplane")
+        assert (left["containers"], left["volumes"], left["images"]) == ([], [], before)
+
+
+def _middle(what: str, sandbox_id: str) -> tuple[str, str, Any, Callable[[Engine, Owned, Path, str], bool]]:
+    """Return a request, and what tells that the engine is in the middle of it."""
+
+    def frozen(engine: Engine, _owned: Owned, _state: Path, name: str) -> bool:
+        return engine.call("inspect", "--format", "{{.State.Status}}", name) == "paused"
+
+    def running(engine: Engine, _owned: Owned, _state: Path, name: str) -> bool:
+        return engine.call("inspect", "--format", "{{.State.Status}}", name) == "running"
+
+    def two(_engine: Engine, owned: Owned, state: Path, _name: str) -> bool:
+        return len(owned.find(state)["containers"]) > 1
+
+    def at_once(_engine: Engine, _owned: Owned, _state: Path, _name: str) -> bool:
+        return True
+
+    dockerfile = f"FROM {DEBIAN}\nRUN sleep 1 && echo made > /made\n"
+    match what:
+        case "create":
+            return "POST", "/sandbox", {"name": "other"}, two
+        case "start":
+            return "POST", f"/sandbox/{sandbox_id}/start", None, running
+        case "snapshot":
+            return "POST", f"/sandbox/{sandbox_id}/snapshot", {"name": "shot"}, frozen
+        case "fork":
+            return "POST", f"/sandbox/{sandbox_id}/fork", {"name": "fork"}, frozen
+        case _:
+            body = {"name": "built", "buildInfo": {"dockerfileContent": dockerfile, "contextHashes": []}}
+            return "POST", "/snapshots", body, at_once
+
+
 async def test_killed_control_plane_finds_its_sandboxes(
     tmp_path: Path, service: Service, bundle: Path, owned: Owned, engine: Engine, start_toolboxd: Start
 ) -> None:
@@ -88,15 +160,22 @@ async def test_killed_control_plane_finds_its_sandboxes(
     environment = {"DOCKER_HOST": service.host}
     first = await start_toolboxd(*options, env=environment)
     async with connected(first, state) as plane:
-        names = ("kept", "paused", "stopped", "lost", "removed")
-        kept, paused, _, lost, removed = await asyncio.gather(*(plane.create(name=name) for name in names))
+        await plane.call("POST", "/secret", 201, json={"name": "key", "value": "swordfish", "hosts": ["nowhere"]})
+        names = ("kept", "stopped", "lost", "removed", "pausing", "creating", "deleting")
+        paused = await plane.create(name="paused", secrets=[{"KEY": "key"}])
+        kept, _, lost, removed, pausing, half, _ = await asyncio.gather(*(plane.create(name=name) for name in names))
         await plane.execute(kept, "sleep 1000 > /dev/null 2>&1 & echo $! > pid")
         await plane.call("POST", "/sandbox/paused/pause")
+        await plane.call("POST", "/sandbox/pausing/pause")
         await plane.call("POST", "/sandbox/stopped/stop")
         first.process.kill()
         await first.end()
     engine.call("kill", container_name(state / "controlplane", lost["id"]))
-    engine.call("rm", "--force", container_name(state / "controlplane", removed["id"]))
+    for each in (removed, half):
+        engine.call("rm", "--force", container_name(state / "controlplane", each["id"]))
+    for name in ("pausing", "creating"):
+        set_state(state, name, name)
+    set_state(state, "deleting", "destroying")
     second = await start_toolboxd(*options, env=environment)
     async with connected(second, state) as plane:
         states = {each["name"]: each["state"] for each in (await plane.call("GET", "/sandbox"))["items"]}
@@ -106,11 +185,17 @@ async def test_killed_control_plane_finds_its_sandboxes(
             "stopped": "stopped",
             "lost": "stopped",
             "removed": "stopped",
+            "pausing": "started",
         }
+        assert len(list((state / "controlplane/sandboxes").iterdir())) == len(states)
+        assert await plane.execute(pausing, "echo goes on") == "goes on"
         assert await plane.execute(kept, "kill -0 $(cat pid) && echo alive") == "alive"
         for name in ("paused", "stopped", "lost"):
             await plane.call("POST", f"/sandbox/{name}/start")
-        assert await plane.execute(paused, "echo goes on") == "goes on"
+        proxy = urlsplit(await plane.execute(paused, "echo $https_proxy"))
+        _, writer = await asyncio.open_connection(proxy.hostname, proxy.port)
+        writer.close()
+        await writer.wait_closed()
         await plane.call("POST", "/sandbox/removed/start", expect=500)
         engine.call("kill", container_name(state / "controlplane", kept["id"]))
         await state_of(plane, kept, until="error")

@@ -36,13 +36,13 @@ REFUSED: dict[str, Any] = {
     "networkAllowList": "10.0.0.0/8",
     "domainAllowList": "example.org",
     "otelEndpointOverride": "http://otel.test",
-    "secrets": [{"TOKEN": "name"}],
     "linkedSandbox": "other",
 }
 ELSEWHERE = {
     "disk": "where the storage can limit it",
     "buildInfo": "test_builds",
     "volumes": "test_volumes",
+    "secrets": "test_secrets",
     "autoPauseInterval": "below, since it excludes autoStopInterval",
     "ttlMinutes": "below, since it comes back as a time",
 }
