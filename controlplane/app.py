@@ -183,7 +183,7 @@ async def _enter_services(
     try:
         history, steps = History(store), Steps(store)
         audit = await stack.enter_async_context(Audit(history, steps))
-        children = await stack.enter_async_context(Children(sole=sole))
+        children = await stack.enter_async_context(Children(sole=sole, lasting=True))
         driver = await stack.enter_async_context(_driver(config, directory, children))
         archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
         objects = await stack.enter_async_context(Objects(store, directory / "storage"))

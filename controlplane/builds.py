@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
 _HASH = re.compile(r"[0-9a-f]{32}\Z")
+_CONTEXT_KEY = re.compile(r"[^/]+/[0-9a-f]{32}/context\.tar")
 _REF_DIGITS = 40
 _MOST_DOCKERFILE = 1024 * 1024
 
@@ -143,7 +145,10 @@ class Builds:
         await asyncio.to_thread(self._log_file(ref).unlink, missing_ok=True)
 
     async def tidy(self, *, keep: Collection[str], before: str) -> None:
-        """Remove what nobody wanted since `before` (RFC 3339 in UTC), except builds and images in `keep`."""
+        """Remove what nobody wanted since `before` (RFC 3339 in UTC), except builds and images in `keep`.
+
+        Build contexts too: one that many builds share goes when the last of them is built and nobody has looked for it.
+        """
         for each in await self._known.all():
             names = {each.id} if each.image is None else {each.id, each.image.ref}
             if each.used_at >= before or not names.isdisjoint(keep) or each.id in self._jobs:
@@ -155,6 +160,14 @@ class Builds:
                 log.warning("an image cannot be removed", extra={"fields": {"image": each.id, "reason": error.message}})
                 continue
             await self.forget(each.id)
+        # What is not built yet needs its contexts; what is, is never built again.
+        needed = {
+            _context_key(each.organization_id, digest)
+            for each in await self._known.all()
+            if each.state != "built" or each.id in self._jobs
+            for digest in each.contexts
+        }
+        await self._objects.tidy(_CONTEXT_KEY, keep=needed, before=datetime.fromisoformat(before).timestamp())
 
     @asynccontextmanager
     async def job(self, build: Build) -> AsyncIterator[Job]:

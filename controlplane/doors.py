@@ -7,7 +7,7 @@ from aiohttp import web
 from controlplane.accounts import Accounts
 from controlplane.callers import Caller, act_as
 from controlplane.keys import SandboxKeys
-from controlplane.limits import RateLimit
+from controlplane.limits import FailedLogins, RateLimit
 from controlplane.objectstore.routes import OPERATION as STORAGE_OPERATION
 from controlplane.permissions import check_permitted
 from controlplane.proxy import PREFIX
@@ -43,6 +43,7 @@ class Doors(Auth):
         self._keys = keys
         self._upstreams = upstreams
         self._limit = limit
+        self._failed = FailedLogins()
 
     async def admit(self, request: web.Request) -> None:
         """Let the request pass, or raise `Unauthorized`, `Forbidden`, `TooManyRequests` or `Unavailable`."""
@@ -59,6 +60,8 @@ class Doors(Auth):
         except Unauthorized:
             signatures = self._signatures_for(request, request.method)
             if signatures is None:
+                if any(credentials(request)):
+                    self._failed.count(request.remote)
                 raise
             signatures.verify(request, request.method)
             return

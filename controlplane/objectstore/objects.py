@@ -5,10 +5,11 @@ import base64
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import threading
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Collection, Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -16,7 +17,8 @@ import msgspec
 
 from controlplane.objectstore.checksums import Digests
 from controlplane.objectstore.errors import S3Error
-from controlplane.store import Collection, Repository
+from controlplane.store import Collection as Documents
+from controlplane.store import Repository
 from toolbox.web.middleware import timestamp
 
 MOST_KEY_BYTES = 1024
@@ -121,9 +123,11 @@ class Objects:
     """All objects."""
 
     def __init__(self, store: Repository, directory: Path) -> None:
-        self._known: Collection[StoredObject] = store.collection("object", StoredObject)
+        self._known: Documents[StoredObject] = store.collection("object", StoredObject)
         self._files = directory / "objects"
         self._incoming = directory / "incoming"
+        self._changing = asyncio.Lock()
+        """Held while something is put or tidied away: what comes in stays."""
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._open)
@@ -143,8 +147,11 @@ class Objects:
         return Piece(self._incoming / secrets.token_hex(16), algorithms)
 
     async def find(self, key: str) -> StoredObject | None:
-        """Return an object, None if there is none."""
-        return await self._known.find(_file_name(key))
+        """Return an object, None if there is none. From now on it counts as wanted for a while (see `tidy`)."""
+        found = await self._known.find(_file_name(key))
+        if found is not None:
+            await asyncio.to_thread(_touch, [self.path(found)])
+        return found
 
     def path(self, found: StoredObject) -> Path:
         """Return the file of an object."""
@@ -164,9 +171,10 @@ class Objects:
             content_type=content_type or "application/octet-stream",
             checksums=checksums,
         )
-        await asyncio.to_thread(os.replace, piece, self.path(made))
-        await self._known.remove(made.id)
-        await self._known.add(made)
+        async with self._changing:
+            await asyncio.to_thread(os.replace, piece, self.path(made))
+            await self._known.remove(made.id)
+            await self._known.add(made)
         return made
 
     async def remove(self, key: str) -> None:
@@ -174,12 +182,21 @@ class Objects:
         await self._known.remove(_file_name(key))
         await asyncio.to_thread((self._files / _file_name(key)).unlink, missing_ok=True)
 
+    async def tidy(self, keys: re.Pattern[str], *, keep: Collection[str], before: float) -> None:
+        """Remove, of `keys`, what nobody put, found or listed since `before` (Unix time in seconds), but not `keep`."""
+        for each in await self._known.all():
+            if keys.fullmatch(each.name) and each.name not in keep:
+                async with self._changing:
+                    if await asyncio.to_thread(_wanted_at, self.path(each)) < before:
+                        await self.remove(each.name)
+
     async def page(self, prefix: str, *, after: str, delimiter: str, limit: int) -> Page:
         """Return the objects whose keys begin with `prefix` and come after `after`, by their keys' bytes."""
         found = [each for each in await self._known.all() if each.name.startswith(prefix) and each.name > after]
         objects: list[StoredObject] = []
         prefixes: list[str] = []
         last = ""
+        await asyncio.to_thread(_touch, [self.path(each) for each in found])
         for each in sorted(found, key=lambda stored: stored.name.encode()):
             rest = each.name[len(prefix) :]
             rolled = prefix + rest.partition(delimiter)[0] + delimiter if delimiter and delimiter in rest else ""
@@ -193,6 +210,20 @@ class Objects:
                 objects.append(each)
             last = rolled or each.name
         return Page(objects=objects, prefixes=prefixes, last="")
+
+
+def _touch(paths: Sequence[Path]) -> None:
+    """Note that files are wanted: their time of change says when."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def _wanted_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def etag_of(digests: Sequence[bytes]) -> str:

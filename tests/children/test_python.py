@@ -1,6 +1,8 @@
 """Which Python is chosen."""
 
 import asyncio
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -51,6 +53,41 @@ async def test_kernels_in_the_daemons_own_if_the_sandboxes_has_no_ipykernel(chil
     (package,) = Path(bare).parent.parent.glob("lib/python*/site-packages")
     (package / "ipykernel.py").touch()
     assert await found.for_kernels() == Python(path=bare, origin="sandbox")
+
+
+async def test_it_is_asked_once_while_nothing_changes(children: Children, bare: str, tmp_path: Path) -> None:
+    found, _ = pythons(children, str(Path(bare).parent))
+
+    async def asked() -> bool:
+        before = len(list(children))
+        assert await found.for_kernels() == OWN
+        return len(list(children)) > before
+
+    assert [await asked() for _ in range(3)] == [True, False, False]
+    (package,) = Path(bare).parent.parent.glob("lib/python*/site-packages")
+    (package / "other.py").touch()
+    assert [await asked() for _ in range(2)] == [True, False]
+    Path(bare).unlink()
+    Path(bare).symlink_to(shutil.copy(os.path.realpath(sys.executable), tmp_path / "newer"))
+    assert await asked()
+
+
+async def test_for_the_user_alone_it_is_found_too(children: Children, tmp_path: Path) -> None:
+    environment = Environment(Path("/"))
+    environment.update({"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}, [], "")
+    chosen = tmp_path / "python3"
+    chosen.write_text('#!/bin/sh\nexec "$CHOSEN" "$@"\n')
+    chosen.chmod(0o755)
+    base = os.path.realpath(sys.executable)
+    environment.update({"CHOSEN": base}, [], "")
+    found = Pythons(children, environment, None)
+    for _ in range(2):
+        assert await found.for_kernels() == OWN
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = tmp_path / ".local/lib" / version / "site-packages"
+    site.mkdir(parents=True)
+    (site / "ipykernel.py").touch()
+    assert await found.for_kernels() == Python(path=str(chosen), origin="sandbox")
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\nkill -9 $$\n", "#!/nowhere\n", ""])

@@ -10,6 +10,15 @@ from tests.conftest import Daemon, run_daemon
 from toolbox.config import ServeConfig
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the daemon wait longer for programs: a loaded machine is slow, and that is no failure."""
+    monkeypatch.setattr("toolbox.computeruse.desktop.program.READY_SECONDS", 60.0)
+    monkeypatch.setattr("toolbox.computeruse.screen.screen.ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr("toolbox.computeruse.windows.windows.REFUSED_SECONDS", 20.0)
+    monkeypatch.setattr("toolbox.computeruse.windows.windows.SETTLED_SECONDS", 1.0)
+
+
 @pytest.fixture
 async def bare(serve_config: Callable[..., ServeConfig]) -> AsyncIterator[Daemon]:
     """Run a daemon whose desktop is started, without a session."""

@@ -28,19 +28,25 @@ def needs(program: str) -> pytest.MarkDecorator:
 
 def xvfb_pid() -> int:
     """Return the process of the daemon's X server."""
-    return next(pid for pid in tree.direct_children() if Path(f"/proc/{pid}/comm").read_text() == "Xvfb\n")
+    for pid in tree.direct_children():
+        with suppress(OSError):  # one that has ended
+            if Path(f"/proc/{pid}/comm").read_text() == "Xvfb\n":
+                return pid
+    raise AssertionError("no X server")
 
 
 def display_name() -> str:
     """Return the display of the daemon's X server: by its socket."""
-    sockets = set()
-    for descriptor in Path(f"/proc/{xvfb_pid()}/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of a client which has gone
-            sockets.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
-    for line in Path("/proc/net/unix").read_text().splitlines():
-        words = line.split()
-        if words[6] in sockets and "/tmp/.X11-unix/X" in words[-1]:
-            return ":" + words[-1].rpartition("X")[2]
+    for _ in range(50):
+        sockets = set()
+        for descriptor in Path(f"/proc/{xvfb_pid()}/fd").iterdir():
+            with suppress(FileNotFoundError):  # that of a client which has gone
+                sockets.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+        for line in Path("/proc/net/unix").read_text().splitlines():
+            words = line.split()
+            if words[6] in sockets and "/tmp/.X11-unix/X" in words[-1]:
+                return ":" + words[-1].rpartition("X")[2]
+        # The kernel gives that file in pieces: a line may be missing while sockets come and go elsewhere.
     raise AssertionError("the X server does not listen")
 
 

@@ -106,8 +106,20 @@ async def check_xfce(daemon: Daemon, size: tuple[int, int]) -> None:
     assert "xfwm4" in running
     for unwanted in ("screensaver", "power-manager", "ssh-agent", "gpg-agent"):
         assert unwanted not in running
+    session = answer["status"]["xfce4"]["pid"]
+    assert Path(f"/tmp/.ICE-unix/{session}").exists()
     await post(daemon, "stop")
     assert processes_with(bus) == []
+    assert not Path(f"/tmp/.ICE-unix/{session}").exists()
+    assert not [note for note in Path("/tmp").glob(".xfsm-ICE-*") if f".ICE-unix/{session}" in text_of(note)]
+
+
+def text_of(path: Path) -> str:
+    """Return what a file holds; nothing when it has gone, with another test's desktop."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def window_types(name: str) -> list[str]:

@@ -186,7 +186,8 @@ async def test_close(desktop: Daemon) -> None:
         assert await process.wait() == 0
 
 
-async def test_close_what_refuses_and_what_cannot_be_asked(desktop: Daemon) -> None:
+async def test_close_what_refuses_and_what_cannot_be_asked(desktop: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolbox.computeruse.windows.windows.REFUSED_SECONDS", 3.0)
     async with windows({"stubborn": True}) as (process, [window_id]):
         await eventually(desktop, lambda listed: window_id in listed)
         assert await act(desktop, window_id, "close") == {"closed": False}

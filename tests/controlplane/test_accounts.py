@@ -15,7 +15,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 from daytona import AsyncDaytona, DaytonaConfig
 
-from controlplane.limits import RateLimit, TooManyRequests
+from controlplane.limits import FailedLogins, RateLimit, TooManyRequests
 from controlplane.permissions import PERMISSIONS
 from tests.controlplane.conftest import Plane, plane_on
 from toolbox.config import ConfigError
@@ -281,6 +281,44 @@ def test_windows_begin_anew() -> None:
     assert refused.value.headers["Retry-After"] == "1"
     now = 60.0
     limit.count(first)
+
+
+async def test_failed_logins_are_counted_and_lock_nobody_out(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.limits.FAILURES_PER_MINUTE", 3)
+
+    async def get(authorization: str) -> int:
+        async with plane.http.get(plane.api_url + "/sandbox", headers={"Authorization": authorization}) as response:
+            if response.status == 429:
+                assert 1 <= int(response.headers["Retry-After"]) <= 60
+                assert (await response.json())["code"] == "RATE_LIMITED"
+            return response.status
+
+    # A window may end among them.
+    assert {await get(f"Bearer wrong-{number}") for number in range(8)} == {401, 429}
+    assert await get(f"Bearer {plane.api_key}") == 200
+    assert {await get("") for _ in range(8)} == {401}  # no attempt to log in
+
+
+def test_failed_logins_are_counted_by_address_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 59.0
+    failed = FailedLogins(clock=lambda: now)
+    monkeypatch.setattr("controlplane.limits.FAILURES_PER_MINUTE", 2)
+    monkeypatch.setattr("controlplane.limits._MOST_ADDRESSES", 4)
+
+    def refused(address: str | None) -> bool:
+        try:
+            failed.count(address)
+        except TooManyRequests:
+            return True
+        return False
+
+    assert [refused("192.0.2.1"), refused("::ffff:192.0.2.1"), refused("192.0.2.1")] == [False, False, True]
+    assert [refused(f"2001:db8::{number}") for number in range(3)] == [False, False, True]
+    assert [refused("2001:db8:0:1::1"), refused(None)] == [False, False]
+    # Those that there is no room for count together.
+    assert [refused(f"192.0.2.{number}") for number in range(2, 6)] == [False, True, True, True]
+    now = 60.0
+    assert not refused("192.0.2.1")
 
 
 async def test_configuration_is_what_the_published_client_reads(plane: Plane) -> None:

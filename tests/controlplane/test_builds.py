@@ -1,6 +1,7 @@
 """Declarative images: sandboxes and snapshots of them, their logs, their ends."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 import controlplane.app
 from controlplane.builds import Builds
-from controlplane.models import CreateBuildInfo
+from controlplane.models import CreateBuildInfo, organization
 from controlplane.objectstore.objects import Objects
 from controlplane.store import SqliteRepository
 from tests.controlplane.building import BuildingDriver
@@ -17,6 +18,8 @@ from tests.controlplane.conftest import Plane, plane_on
 from toolbox.children.process import Children
 
 DOCKERFILE = "FROM debian:12\nENV COLOUR=red\nRUN echo built > made; echo 'one line of the log'\nUSER app\n"
+EMPTY_TAR = bytes(10240)
+EARLIER, LATER = "2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"
 
 
 @pytest.fixture
@@ -226,9 +229,54 @@ async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
             image = await job.image()
         place = driver.images / image.ref
         await builds.tidy(keep=(), before=build.used_at)
-        await builds.tidy(keep={image.ref}, before="9")
+        await builds.tidy(keep={image.ref}, before=LATER)
         assert place.exists()
-        await builds.tidy(keep=(), before="9")
+        await builds.tidy(keep=(), before=LATER)
         assert not place.exists()
         assert await builds.find(build.id) is None
         assert list((tmp_path / "builds").iterdir()) == []
+
+
+async def test_contexts_nobody_uses_go(tmp_path: Path) -> None:
+    async with (
+        SqliteRepository(tmp_path / "db") as store,
+        Children() as children,
+        BuildingDriver(tmp_path, children, {}) as driver,
+        Objects(store, tmp_path / "storage") as objects,
+        Builds(store, driver, objects, tmp_path / "builds") as builds,
+    ):
+        digests = [f"{number:032x}" for number in range(3)]
+        keys = [f"{organization()}/{digest}/context.tar" for digest in digests]
+        other = f"{organization()}/notes.txt"
+        for key in (*keys, other):
+            async with objects.piece(set()) as piece:
+                await piece.receive(chunks(b"" if key == other else EMPTY_TAR))
+                piece.keep()
+                await objects.put(key, piece.path, etag="", size=piece.size, content_type="", checksums={})
+
+        async def there() -> list[str]:
+            return [each.name for each in (await objects.page("", after="", delimiter="", limit=10)).objects]
+
+        waiting = await builds.plan(CreateBuildInfo(dockerfile_content=DOCKERFILE, context_hashes=[digests[0]]))
+        built = await builds.plan(CreateBuildInfo(dockerfile_content=DOCKERFILE, context_hashes=digests[:2]))
+        async with builds.job(built) as job:
+            image = await job.image()
+        keep = {image.ref, waiting.id}
+        await builds.tidy(keep=keep, before=EARLIER)
+        assert await there() == [*keys, other]
+        # Wanted by nobody: those of what is built, but for the one that another build needs as well.
+        await builds.tidy(keep=keep, before=LATER)
+        assert await there() == [keys[0], other]
+        assert len(list((tmp_path / "storage/objects").iterdir())) == 2
+        # Looking for one, as clients do before they rely on it, makes it stay.
+        (file,) = [path for path in (tmp_path / "storage/objects").iterdir() if path.stat().st_size]
+        os.utime(file, (0, 0))
+        assert await objects.find(keys[0]) is not None
+        await builds.tidy(keep=(), before=EARLIER)
+        assert await there() == [keys[0], other]
+        await builds.tidy(keep=(), before=LATER)
+        assert await there() == [other]
+
+
+async def chunks(content: bytes) -> AsyncIterator[bytes]:
+    yield content

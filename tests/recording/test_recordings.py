@@ -32,7 +32,7 @@ async def test_a_recording(recorder: Recorder) -> None:
     film = await probe(done["filePath"])
     assert film["size"] == (640, 480)
     assert film["seconds"] == pytest.approx(done["durationSeconds"], abs=0.002)
-    assert 0 < film["frames"] <= film["seconds"] * 30 + 3  # a loaded machine misses pictures
+    assert film["frames"] == pytest.approx(film["seconds"] * 30, abs=1)  # also if it was held up: pictures are repeated
     assert done["sizeBytes"] == Path(done["filePath"]).stat().st_size
     assert datetime.fromisoformat(begun["startTime"]) < datetime.fromisoformat(done["endTime"])
     assert [await recorder.get(done), *await recorder.list()] == [done, done]
@@ -83,7 +83,7 @@ async def test_a_region_at_its_own_rate_without_the_pointer(recorder: Recorder) 
     assert (done["width"], done["height"], done["fps"]) == (202, 100, 10)
     film = await probe(done["filePath"])
     assert film["size"] == (202, 100)
-    assert 0 < film["frames"] <= film["seconds"] * 10 + 3
+    assert film["frames"] == pytest.approx(film["seconds"] * 10, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -355,11 +355,11 @@ async def test_fifty_busy_sessions_are_left_without_a_trace(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # other tests make sessions meanwhile
     async with run_daemon(serve_config()) as daemon:
         sessions = [await Client(daemon, f"s{n}").create() for n in range(50)]
-        assert len(list(tmp_path.glob("toolbox-session-*"))) == 50
+        assert len(list(tmp_path.glob("toolboxd.*/session-*"))) == 50
         await asyncio.gather(*(each.start("while :; do sleep 0.2; done") for each in sessions))
         answers = await asyncio.gather(*(Client(daemon, f"t{n}").create() for n in range(10)))
         assert [(await each.run("echo hi"))["stdout"] for each in answers] == ["hi\n"] * 10
-    assert list(tmp_path.glob("toolbox-session-*")) == []
+    assert list(tmp_path.glob("toolboxd.*")) == []
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "zsh", "busybox"])

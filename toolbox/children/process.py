@@ -20,8 +20,11 @@ from typing import Self
 import msgspec
 
 from toolbox.children import tree
+from toolbox.children.ending import signal_each
+from toolbox.children.guard import Guard
 from toolbox.children.memory import OomCounter, OomScores
 from toolbox.children.reaper import Reaper
+from toolbox.children.scratch import Scratch
 
 log = logging.getLogger(__name__)
 
@@ -136,36 +139,13 @@ class Child:
 async def _kill_all(find: Callable[[], list[tree.Stat]], grace: float) -> None:
     """End every process that `find` returns: SIGTERM, SIGKILL after `grace` seconds, until none is found."""
     if grace > 0:
-        await _gone(_signal_each(await asyncio.to_thread(find), signal.SIGTERM), grace)
+        await _gone(signal_each(await asyncio.to_thread(find), signal.SIGTERM), grace)
     for _ in range(_KILL_ROUNDS):
         # More than one round: a process may fork between being found and being killed.
-        watched = _signal_each(await asyncio.to_thread(find), signal.SIGKILL)
+        watched = signal_each(await asyncio.to_thread(find), signal.SIGKILL)
         if not watched:
             return
         await _gone(watched, _CONFIRM_SECONDS)
-
-
-def _signal_each(processes: Iterable[tree.Stat], number: int) -> list[int]:
-    """Signal the processes and return a pidfd of each that could be signalled."""
-    watched = []
-    for stat in processes:
-        try:
-            pidfd = os.pidfd_open(stat.pid)
-        except OSError:
-            continue
-        # The pid may have been reused between the look and the open: the start time tells.
-        again = tree.read_stat(stat.pid)
-        try:
-            if again is None or again.start_ticks != stat.start_ticks:
-                raise ProcessLookupError
-            signal.pidfd_send_signal(pidfd, number)
-            if number == signal.SIGTERM:
-                signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # a stopped process cannot act on TERM
-        except OSError:
-            os.close(pidfd)
-            continue
-        watched.append(pidfd)
-    return watched
 
 
 async def _gone(pidfds: Iterable[int], seconds: float) -> None:
@@ -193,11 +173,13 @@ class Children:
     """The spawner: owns every child it started, adopts and reaps orphans, ends the rest on leaving.
 
     `user` is the workload user that children run as; the daemon must then be root. `sole` says that this process is
-    a daemon of its own: whatever has become its child by the end is ended too.
+    a daemon of its own: whatever has become its child by the end is ended too. Children end when this process is
+    killed, unless they are `lasting`.
     """
 
-    def __init__(self, *, user: str | None = None, sole: bool = False) -> None:
+    def __init__(self, *, user: str | None = None, sole: bool = False, lasting: bool = False) -> None:
         self.user = pwd.getpwnam(user) if user else None
+        self.scratch = Scratch(self.user)
         self._sole = sole
         self._id = secrets.token_hex(6)
         self.oom = OomCounter()
@@ -207,6 +189,8 @@ class Children:
         self._ended: deque[Child] = deque(maxlen=_REMEMBERED)
         self._reaper = Reaper(self._children)
         self._as_user = _setpriv(self.user) if self.user else []
+        # With process 1 the kernel ends all others.
+        self._guard = None if lasting or os.getpid() == 1 else Guard(self._id)
 
     def __len__(self) -> int:
         return len(self._children)
@@ -221,6 +205,7 @@ class Children:
         _take_ignored_signals()
         self._scores.open()
         self._reaper.start()
+        await asyncio.to_thread(self.scratch.sweep)
         return self
 
     async def end_all(self) -> None:
@@ -231,14 +216,18 @@ class Children:
 
     async def __aexit__(self, *_: object) -> None:
         await self.end_all()
+        if self._guard is not None:
+            await self._guard.end()
         await self._reaper.stop()
+        await asyncio.to_thread(self.scratch.remove)
         self._scores.close()
         _adopt_orphans(yes=False)
 
     def _everything(self) -> list[tree.Stat]:
         found = {stat.pid: stat for stat in tree.marked(self._id)}
+        guard = self._guard.pid if self._guard is not None else None
         for pid in (*self._children, *(tree.direct_children() if self._sole else ())):
-            if pid not in found and (stat := tree.read_stat(pid)) is not None and stat.state not in "ZX":
+            if pid not in {*found, guard} and (stat := tree.read_stat(pid)) is not None and stat.state not in "ZX":
                 found[pid] = stat
         return list(found.values())
 
@@ -265,6 +254,8 @@ class Children:
         Blocks for the spawn itself, about a millisecond: exec must have happened for errors to be known, and a
         thread would cost more than it saves.
         """
+        if self._guard is not None:
+            self._guard.start()
         marker = f"{self._id}-{next(self._numbers)}-"
         environment = {**env, tree.MARKER: marker}
         # setpriv keeps the vfork; Popen's own `user` falls back to fork, slow from a large process.

@@ -9,7 +9,6 @@ import logging
 import os
 import shlex
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -153,14 +152,12 @@ class Programs:
     def _bootstrap(self) -> str:
         return _BOOTSTRAP.read_text()  # once
 
-    def _write_script(self, code: str) -> str:
+    def _write_script(self, code: str) -> Path:
         """Write a TypeScript program to a directory of its own that the workload user can read, and return that."""
-        directory = tempfile.mkdtemp(prefix="code-run-")
-        script = Path(directory, "main.ts")
+        directory = self._children.scratch.make("program")
+        script = directory / "main.ts"
         script.write_bytes(b"process.argv.splice(1, 1); " + _utf8(code))  # the arguments as on standard input
-        if (user := self._children.user) is not None:
-            for path in (script, directory):
-                os.chown(path, user.pw_uid, user.pw_gid)
+        self._children.scratch.own(script)
         return directory
 
 

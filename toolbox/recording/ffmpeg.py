@@ -38,6 +38,8 @@ def command(program: str, display: str, region: Region, *, fps: int, cursor: boo
         *("-f", "x11grab", "-draw_mouse", str(int(cursor)), "-framerate", str(fps)),
         *("-video_size", f"{region.width}x{region.height}", "-i", f"{display}+{region.x},{region.y}"),
         *pad,
+        # Else it takes the rate from the first pictures, and those come fast when it was held up and catches up.
+        *("-r", str(fps)),
         *("-c:v", "libx264", "-preset", "ultrafast", "-threads", _THREADS, "-pix_fmt", "yuv420p"),
         *("-g", str(_GROUP_SECONDS * fps), "-frag_duration", str(_FRAGMENT_MICROSECONDS)),
         *("-movflags", "+frag_keyframe+empty_moov+default_base_moof", "-f", "mp4", "pipe:1"),

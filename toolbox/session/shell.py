@@ -10,7 +10,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,16 +68,10 @@ class Shell:
         self._tasks.start(self._watch(self._child), "session shell")
 
     def _make_directory(self) -> Path:
-        directory = Path(tempfile.mkdtemp(prefix="toolbox-session-"))
+        directory = self._children.scratch.make("session")
         os.mkfifo(directory / "script", 0o600)
-        self._own(directory, directory / "script")
+        self._children.scratch.own(directory / "script")
         return directory
-
-    def _own(self, *paths: Path) -> None:
-        user = self._children.user
-        if user is not None:
-            for path in paths:
-                os.chown(path, user.pw_uid, user.pw_gid)
 
     def _spawn(self) -> Child:
         # Read-write, so that opening does not wait for the shell and the shell never sees an end.
@@ -139,7 +132,7 @@ class Shell:
             os.mkfifo(fifo, 0o600)
         script = base.with_suffix(".sh")
         script.write_bytes(command.text.encode("utf-8", "surrogatepass") + b"\n")
-        self._own(*files, script)
+        self._children.scratch.own(*files, script)
 
     def _open(self, name: str, flags: int) -> int:
         return os.open(self._directory / name, flags | os.O_NONBLOCK | os.O_CLOEXEC)

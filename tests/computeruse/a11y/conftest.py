@@ -3,15 +3,16 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.computeruse.programs import display_name
 from tests.conftest import Daemon
-from toolbox.children import tree
+from toolbox.computeruse.a11y import bus, walk
 
 
 async def eventually(look: Callable[[], Awaitable[Any]]) -> Any:
@@ -88,35 +89,41 @@ class Accessible:
 
 
 @pytest.fixture
-async def accessible(bare_environment: None, bare: Daemon) -> AsyncIterator[Accessible]:
+async def accessible(runtime: Path, bare: Daemon) -> Accessible:
     """Return the accessibility of a desktop without programs."""
-    with tempfile.TemporaryDirectory(prefix="a11y-", ignore_cleanup_errors=True) as directory:
-        display = await asyncio.to_thread(_display)
-        variables = {
-            "DISPLAY": display,
-            "GSETTINGS_BACKEND": "memory",
-            "GTK_MODULES": "gail:atk-bridge",
-            "HOME": directory,
-            "LC_ALL": "C.UTF-8",
-            "NO_AT_BRIDGE": "0",
-            "XDG_RUNTIME_DIR": directory,
-        }
-        await _set(bare, variables)
-        accessible = Accessible(bare, display)
-        if (await bare.execute("printenv DBUS_SESSION_BUS_ADDRESS"))["exitCode"]:
-            address = f"unix:path={directory}/session"
-            await accessible.run(f"dbus-daemon --session --nofork --address={address}")
-            await eventually(lambda: asyncio.to_thread(Path(directory, "session").exists))
-            await _set(bare, {"DBUS_SESSION_BUS_ADDRESS": address})
-            await accessible.run("/usr/libexec/at-spi-bus-launcher --launch-immediately")
-        yield accessible
+    display = await asyncio.to_thread(display_name)
+    variables = {
+        "DISPLAY": display,
+        "GSETTINGS_BACKEND": "memory",
+        "GTK_MODULES": "gail:atk-bridge",
+        "HOME": str(runtime),
+        "LC_ALL": "C.UTF-8",
+        "NO_AT_BRIDGE": "0",
+        "XDG_RUNTIME_DIR": str(runtime),
+    }
+    await _set(bare, variables)
+    accessible = Accessible(bare, display)
+    if (await bare.execute("printenv DBUS_SESSION_BUS_ADDRESS"))["exitCode"]:
+        address = f"unix:path={runtime / 'session'}"
+        await accessible.run(f"dbus-daemon --session --nofork --address={address}")
+        await eventually(lambda: asyncio.to_thread((runtime / "session").exists))
+        await _set(bare, {"DBUS_SESSION_BUS_ADDRESS": address})
+        await accessible.run("/usr/libexec/at-spi-bus-launcher --launch-immediately")
+    return accessible
 
 
 @pytest.fixture
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take what belongs to another desktop out of the environment."""
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a directory for programs, its path short enough for sockets, that is there longer than the desktop.
+
+    What belongs to another desktop is out of the environment, and a program on a loaded machine has time to answer.
+    """
     for name in ("AT_SPI_BUS_ADDRESS", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
+    for module, limit in ((bus, "CALL_SECONDS"), (bus, "CONNECT_SECONDS"), (walk, "WALK_SECONDS")):
+        monkeypatch.setattr(module, limit, 60.0)
+    with tempfile.TemporaryDirectory(prefix="a11y-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 async def _set(daemon: Daemon, variables: dict[str, str]) -> None:
@@ -128,17 +135,3 @@ async def _set(daemon: Daemon, variables: dict[str, str]) -> None:
 async def mousepad(accessible: Accessible) -> int:
     """Start an editor and return its pid."""
     return await accessible.start("mousepad --disable-server", role="text")
-
-
-def _display() -> str:
-    """Return the display of the X server that this process has started."""
-    sockets = {}
-    for line in Path("/proc/net/unix").read_text().splitlines():
-        if "/tmp/.X11-unix/X" in line:
-            sockets[f"socket:[{line.split()[6]}]"] = line.rpartition("X")[2]
-    for pid in tree.direct_children():
-        if Path(f"/proc/{pid}/comm").read_text() == "Xvfb\n":
-            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                if (target := str(descriptor.readlink())) in sockets:
-                    return f":{sockets[target]}"
-    raise AssertionError("no X server")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.computeruse.a11y.conftest import Accessible, eventually
 from tests.conftest import Daemon
+from toolbox.computeruse.a11y import bus
 from toolbox.computeruse.a11y.accessibility import Accessibility
 from toolbox.computeruse.a11y.errors import AccessibilityUnavailable
 from toolbox.computeruse.xserver import XServer
@@ -84,7 +85,10 @@ async def test_a_program_is_killed_during_the_walk(accessible: Accessible, mouse
     assert (status, answer["code"]) == (404, "A11Y_NO_ACCESSIBLE_ROOT")
 
 
-async def test_a_hung_program_holds_up_nothing(accessible: Accessible, mousepad: int) -> None:
+async def test_a_hung_program_holds_up_nothing(
+    accessible: Accessible, mousepad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "CALL_SECONDS", 5.0)
     await accessible.start("xfce4-terminal --disable-server", role="terminal")
     (text,) = await accessible.find(role="text")
     os.kill(mousepad, signal.SIGSTOP)

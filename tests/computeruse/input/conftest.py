@@ -1,11 +1,11 @@
 """A window that writes down what the mouse and the keyboard do, and programs that are typed into."""
 
+import asyncio
 import select
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +13,12 @@ from Xlib import X
 from Xlib.display import Display
 from Xlib.protocol.event import ClientMessage
 
+from tests.computeruse.programs import display_name
 from tests.conftest import Daemon
-from toolbox.children import tree
 from toolbox.computeruse.input import requests
 from toolbox.computeruse.input.keymap import Keymap, read_keymap
 from toolbox.computeruse.input.text import character_of
+from toolbox.lifetime import TaskSet
 
 KINDS = {
     X.KeyPress: "key down",
@@ -83,20 +84,52 @@ class Observer:
 
     def answer_pings(self, stop: threading.Event) -> list[Any]:
         """Answer the pings of window managers until `stop`, and return the other events."""
-        ping = self.display.intern_atom("_NET_WM_PING")
-        self.window.set_wm_protocols([ping])
-        self.display.sync()
+        self._announce_answers(yes=True)
         seen = []
         while not stop.is_set():
             for event in self.events():
                 if event.type == X.ClientMessage:
-                    answer = ClientMessage(window=self.root, client_type=event.client_type, data=event.data)
-                    self.root.send_event(answer, event_mask=X.SubstructureNotifyMask | X.SubstructureRedirectMask)
-                    self.display.flush()
+                    self._answer(event)
                 else:
                     seen.append(event)
             select.select([self.display.fileno()], [], [], 0.02)
+        self._announce_answers(yes=False)
         return seen
+
+    def _announce_answers(self, *, yes: bool) -> None:
+        self.window.set_wm_protocols([self.display.intern_atom("_NET_WM_PING")] if yes else [])
+        self.display.sync()
+
+    def _answer(self, event: ClientMessage) -> None:
+        answer = ClientMessage(window=self.root, client_type=event.client_type, data=event.data)
+        self.root.send_event(answer, event_mask=X.SubstructureNotifyMask | X.SubstructureRedirectMask)
+        self.display.flush()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[list[Seen]]:
+        """See what happens while it happens, as a program does: later the keymap is another one.
+
+        Pings are answered, so that keys keep their meaning however late they are looked up. Gives a list that is
+        complete once this is left.
+        """
+        seen: list[Seen] = []
+        stop = threading.Event()
+
+        def watch() -> None:
+            while not stop.is_set():
+                seen.extend(self.read())
+                select.select([self.display.fileno()], [], [], 0.01)
+            seen.extend(self.read())
+
+        await asyncio.to_thread(self._announce_answers, yes=True)
+        async with TaskSet() as tasks:
+            task = tasks.start(asyncio.to_thread(watch), "observer")
+            try:
+                yield seen
+            finally:
+                stop.set()
+                await task
+        await asyncio.to_thread(self._announce_answers, yes=False)
 
     def read(self) -> list[Seen]:
         """Return what has been seen since the last time."""
@@ -104,6 +137,8 @@ class Observer:
         for event in self.events():
             if event.type == X.MappingNotify:
                 self._maps.clear()
+            elif event.type == X.ClientMessage:
+                self._answer(event)
             elif event.type in KINDS:
                 keysym = self._keysym(event.detail, event.state) if "key" in KINDS[event.type] else 0
                 found.append(
@@ -169,23 +204,10 @@ class Hands:
             return answer["x"], answer["y"]
 
 
-def find_xvfb() -> tuple[int, str]:
-    """Return the process and the display's name of the X server that the daemon of this process has started."""
-    with Path("/proc/net/unix").open() as file:
-        sockets = {words[6]: words[7] for words in map(str.split, file) if len(words) > 7}  # path by inode
-    for pid in tree.direct_children():
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                path = sockets.get(entry.readlink().name.removeprefix("socket:[").removesuffix("]"), "")
-                if "/.X11-unix/X" in path:
-                    return pid, f":{path.rpartition('X')[2]}"
-    raise AssertionError("no X server")
-
-
 @pytest.fixture
 def observer(bare: Daemon) -> Iterator[Observer]:
     """Return a window over the whole screen."""
-    watching = Observer(find_xvfb()[1])
+    watching = Observer(display_name())
     yield watching
     watching.close()
 

@@ -3,14 +3,14 @@
 import asyncio
 import subprocess
 import threading
-import time
 from collections import Counter
 from typing import Any
 
 import pytest
 from Xlib import X
 
-from tests.computeruse.input.conftest import Hands, Observer, Seen, find_xvfb
+from tests.computeruse.input.conftest import Hands, Observer, Seen
+from tests.computeruse.programs import display_name
 from tests.conftest import Daemon
 from toolbox.computeruse.input.keys import NAMES
 from toolbox.computeruse.input.keysyms import named_keysyms
@@ -55,22 +55,12 @@ def in_pairs(seen: list[Seen]) -> bool:
 )
 async def test_types(hands: Hands, observer: Observer, text: str) -> None:
     before = observer.keyboard()
-    watching = asyncio.create_task(asyncio.to_thread(_watch, observer, text))
-    assert await hands("keyboard/type", text=text) == {}
-    seen = await watching
+    async with observer.watching() as seen:
+        assert await hands("keyboard/type", text=text) == {}
     assert typed(seen) == text
     assert in_pairs(seen)
     assert observer.keyboard() == before
     assert observer.pressed() == ([], 0)
-
-
-def _watch(observer: Observer, text: str) -> list[Seen]:
-    """Look at the keymap while the text is typed, as a program does: later it is another one."""
-    seen: list[Seen] = []
-    until = time.monotonic() + 5
-    while len(typed(seen)) < len(text) and time.monotonic() < until:
-        seen += observer.read()
-    return seen
 
 
 async def test_every_end_of_a_line_is_enter(hands: Hands, observer: Observer) -> None:
@@ -145,25 +135,24 @@ async def test_held_modifiers_are_set_aside_while_text_is_typed(hands: Hands, ob
 )
 async def test_any_layout(hands: Hands, observer: Observer, layout: str, text: str) -> None:
     name, _, variant = layout.removesuffix(")").partition("(")
-    command = ["setxkbmap", "-display", find_xvfb()[1], name, *(["-variant", variant] if variant else [])]
+    command = ["setxkbmap", "-display", display_name(), name, *(["-variant", variant] if variant else [])]
     await asyncio.to_thread(subprocess.run, command, check=True)
     before = observer.keyboard()
-    watching = asyncio.create_task(asyncio.to_thread(_watch, observer, text))
-    await hands("keyboard/type", text=text)
-    assert typed(await watching) == text
+    async with observer.watching() as seen:
+        await hands("keyboard/type", text=text)
+    assert typed(seen) == text
     assert observer.keyboard() == before
     assert observer.pressed() == ([], 0)
 
 
 async def test_the_second_layout(hands: Hands, observer: Observer) -> None:
-    command = ["setxkbmap", "-display", find_xvfb()[1], "us,ru", "-option", "grp:menu_toggle"]
+    command = ["setxkbmap", "-display", display_name(), "us,ru", "-option", "grp:menu_toggle"]
     await asyncio.to_thread(subprocess.run, command, check=True)
     await hands("keyboard/key", key="ISO_Next_Group")
     observer.read()
     text = "где abc!"
-    watching = asyncio.create_task(asyncio.to_thread(_watch, observer, text))
-    await hands("keyboard/type", text=text)
-    seen = await watching
+    async with observer.watching() as seen:
+        await hands("keyboard/type", text=text)
     assert typed(seen) == text
 
 
@@ -230,21 +219,12 @@ async def test_keys(hands: Hands, observer: Observer, key: str, keysym: int, num
         observer.read()
     locked = observer.pressed()
     before = observer.keyboard()
-    watching = asyncio.create_task(asyncio.to_thread(_watch_keys, observer))
-    assert await hands("keyboard/key", key=key) == {}
-    seen = await watching
+    async with observer.watching() as seen:
+        assert await hands("keyboard/key", key=key) == {}
     assert keysyms(seen)[-1] == keysym
-    assert in_pairs(seen + observer.read())
+    assert in_pairs(seen)
     assert observer.keyboard() == before
     assert observer.pressed() == locked
-
-
-def _watch_keys(observer: Observer) -> list[Seen]:
-    """Return what happens up to the first release of a key."""
-    seen: list[Seen] = []
-    while not any(each.kind == "key up" for each in seen):
-        seen += observer.read()
-    return seen
 
 
 async def test_modifiers_are_held_while_the_key_is_pressed(hands: Hands, observer: Observer) -> None:
@@ -271,9 +251,8 @@ async def test_modifiers_are_held_while_the_key_is_pressed(hands: Hands, observe
     ],
 )
 async def test_hotkeys(hands: Hands, observer: Observer, keys: str, keysym: int, state: int) -> None:
-    watching = asyncio.create_task(asyncio.to_thread(_watch_keys, observer))
-    assert await hands("keyboard/hotkey", keys=keys) == {}
-    seen = [*await watching, *observer.read()]
+    async with observer.watching() as seen:
+        assert await hands("keyboard/hotkey", keys=keys) == {}
     assert (keysym, state) in [(each.keysym, each.state) for each in seen if each.kind == "key down"]
     assert in_pairs(seen)
 
@@ -367,9 +346,9 @@ async def test_a_lent_key_keeps_its_meaning_while_it_is_held(hands: Hands, obser
     before = observer.keyboard()
     await hands("keyboard/down", key="f20")
     text = "日本語"
-    watching = asyncio.create_task(asyncio.to_thread(_watch, observer, text))
-    await hands("keyboard/type", text=text)
-    await watching
+    async with observer.watching() as seen:
+        await hands("keyboard/type", text=text)
+    assert typed(seen) == text
     assert any(0xFFD1 in row for row in observer.keyboard())
     await hands("keyboard/up", key="f20")
     assert observer.keyboard() == before

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.computeruse.input.conftest import Hands, find_xvfb
+from tests.computeruse.input.conftest import Hands
+from tests.computeruse.programs import display_name
 from tests.conftest import Daemon
 
 LATE_SECONDS = 40
@@ -40,7 +41,7 @@ async def terminal(bare: Daemon, hands: Hands, tmp_path: Path) -> AsyncIterator[
     file, ready = tmp_path / "typed", tmp_path / "ready"
     await asyncio.to_thread(file.touch)
     script = f"stty -icanon -echo min 1; touch {ready}; exec cat > {file}"
-    environ = f"DISPLAY={find_xvfb()[1]} NO_AT_BRIDGE=1 HOME={tmp_path} LC_ALL=C.UTF-8"
+    environ = f"DISPLAY={display_name()} NO_AT_BRIDGE=1 HOME={tmp_path} LC_ALL=C.UTF-8"
     program = f"xfce4-terminal --disable-server --maximize --hide-menubar -x sh -c {shlex.quote(script)}"
     session = f"/process/session/{SESSION}"
     async with bare.http.post("/process/session", json={"sessionId": SESSION}) as response:

@@ -8,6 +8,7 @@ from typing import Self
 
 from toolbox.children.environment import Environment
 from toolbox.children.process import Child, Children
+from toolbox.computeruse.desktop import ice
 from toolbox.computeruse.desktop.logfile import LogFile
 from toolbox.computeruse.desktop.opening import Opener
 from toolbox.computeruse.desktop.program import Program
@@ -43,6 +44,8 @@ class Desktop:
         self.xserver = XServer(lambda: self.display)
 
     async def __aenter__(self) -> Self:
+        if self._config.desktop == "xfce4":  # a daemon may have been killed with its session
+            await asyncio.to_thread(ice.sweep, self._environment.child())
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolbox.computeruse.desktop import ice
 from toolbox.computeruse.desktop.program import LaunchFailed, Program, Stage
 from toolbox.computeruse.desktop.size import Size
 from toolbox.computeruse.errors import DesktopUnavailable
@@ -207,6 +208,12 @@ class Session(Program):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FALLBACK_SECONDS):
                     await self.until(lambda: self._xserver.run(ewmh.has_desktop_and_panel))
+
+    async def end(self) -> None:
+        """End it, and remove what xfce4-session leaves beside our directory."""
+        await super().end()
+        if self._session == "xfce4":
+            await asyncio.to_thread(ice.sweep, self.stage.environ())
 
 
 class X11vnc(Program):

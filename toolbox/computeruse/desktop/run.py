@@ -67,7 +67,7 @@ class Run:
         path = environment.child().get("PATH", os.defpath)
         await asyncio.to_thread(require, config.desktop, path)
         launcher = await asyncio.to_thread(find_launcher, path)
-        place = await asyncio.to_thread(runtime.make_runtime, children.user)
+        place = await asyncio.to_thread(runtime.make_runtime, children.scratch)
         home = environment.home if await asyncio.to_thread(os.path.isdir, environment.home) else str(place)
         bus = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={place / 'bus'}"}
         stage = Stage(

@@ -3,33 +3,23 @@
 import html
 import json
 import os
-import pwd
 import shutil
-import tempfile
 from pathlib import Path
+
+from toolbox.children.scratch import Scratch
 
 SETTINGS = Path(__file__).parent / "xdg"
 PAGE = Path(__file__).parent / "vnc.html"
-MAX_PLACE = 50
-"""Longest path of a directory that ours is made in, in bytes: the name of a socket has 107 at most."""
-_PREFIX = "toolbox-desktop-"
 _INDEX = "index.html"
 _OWN_PAGE = "vnc.html"
 
 
-def make_runtime(user: pwd.struct_passwd | None) -> Path:
-    """Make the directory, for `user` alone. Blocks. Raises `OSError`.
-
-    It is not in the state directory: that may be where the workload user cannot go, or too long a path for sockets.
-    """
-    place = tempfile.gettempdir()
-    place = place if len(os.fsencode(place)) <= MAX_PLACE else "/tmp"  # noqa: S108 -- made anew, for one user
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+def make_runtime(scratch: Scratch) -> Path:
+    """Make the directory, for the workload user alone. Blocks. Raises `OSError`."""
+    path = scratch.make("desktop", for_sockets=True)
     shutil.copytree(SETTINGS, path / "xdg")
-    if user is not None:
-        for directory, _, files in os.walk(path):
-            for name in ("", *files):
-                os.chown(os.path.join(directory, name), user.pw_uid, user.pw_gid)  # noqa: PTH118
+    for directory, _, files in os.walk(path / "xdg"):
+        scratch.own(Path(directory), *(Path(directory, name) for name in files))
     return path
 
 
