@@ -22,12 +22,14 @@ import msgspec
 from toolbox.children import tree
 from toolbox.children.memory import OomCounter, OomScores
 from toolbox.children.reaper import Reaper
+from toolbox.children.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
 _CONFIRM_SECONDS = 2.0
 _KILL_ROUNDS = 20
+_NO_DESCRIPTOR_SECONDS = 0.5
 _REMEMBERED = 100
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -119,7 +121,19 @@ class Child:
         found by parentage and by the marker in their environment. Returns None if the process itself survived
         (uninterruptible in the kernel).
         """
-        await _kill_all(self._members, grace)
+        for _ in range(_KILL_ROUNDS):
+            try:
+                await _kill_all(self._members, grace)
+                break
+            except OSError as error:
+                if error.errno not in tree.NO_DESCRIPTOR:
+                    raise
+                # Those that need no looking for end at once, the others by what was kept back for this.
+                self.send_signal_to_group(signal.SIGKILL)
+                with contextlib.suppress(OSError), self._owner.reserve.released():
+                    await _kill_all(self._members, grace=0)
+                    break
+                await asyncio.sleep(_NO_DESCRIPTOR_SECONDS)
         if self.exit is None:
             try:
                 async with asyncio.timeout(_CONFIRM_SECONDS):
@@ -146,26 +160,34 @@ async def _kill_all(find: Callable[[], list[tree.Stat]], grace: float) -> None:
 
 
 def _signal_each(processes: Iterable[tree.Stat], number: int) -> list[int]:
-    """Signal the processes and return a pidfd of each that could be signalled."""
-    watched = []
-    for stat in processes:
-        try:
-            pidfd = os.pidfd_open(stat.pid)
-        except OSError:
-            continue
-        # The pid may have been reused between the look and the open: the start time tells.
-        again = tree.read_stat(stat.pid)
-        try:
-            if again is None or again.start_ticks != stat.start_ticks:
-                raise ProcessLookupError
-            signal.pidfd_send_signal(pidfd, number)
-            if number == signal.SIGTERM:
-                signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # a stopped process cannot act on TERM
-        except OSError:
+    """Signal the processes and return a pidfd of each that could be signalled. Raises `OSError` without descriptors."""
+    watched: list[int] = []
+    try:
+        for stat in processes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                watched.append(_signal(stat, number))
+    except OSError:
+        for pidfd in watched:
             os.close(pidfd)
-            continue
-        watched.append(pidfd)
+        raise
     return watched
+
+
+def _signal(process: tree.Stat, number: int) -> int:
+    """Signal a process and return a pidfd of it. Raises `ProcessLookupError`, `PermissionError`, `OSError`."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        # The pid may have been reused between the look and the open: the start time tells.
+        again = tree.read_stat(process.pid)
+        if again is None or again.start_ticks != process.start_ticks:
+            raise ProcessLookupError
+        signal.pidfd_send_signal(pidfd, number)
+        if number == signal.SIGTERM:
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)  # a stopped process cannot act on TERM
+    except OSError:
+        os.close(pidfd)
+        raise
+    return pidfd
 
 
 async def _gone(pidfds: Iterable[int], seconds: float) -> None:
@@ -202,6 +224,7 @@ class Children:
         self._id = secrets.token_hex(6)
         self.oom = OomCounter()
         self._scores = OomScores()
+        self.reserve = Reserve()
         self._numbers = itertools.count(1)
         self._children: dict[int, Child] = {}
         self._ended: deque[Child] = deque(maxlen=_REMEMBERED)
@@ -220,6 +243,7 @@ class Children:
         _adopt_orphans(yes=True)
         _take_ignored_signals()
         self._scores.open()
+        self.reserve.open()
         self._reaper.start()
         return self
 
@@ -233,6 +257,7 @@ class Children:
         await self.end_all()
         await self._reaper.stop()
         self._scores.close()
+        self.reserve.close()
         _adopt_orphans(yes=False)
 
     def _everything(self) -> list[tree.Stat]:
@@ -283,7 +308,12 @@ class Children:
                 group=user.pw_gid if user else None,
                 extra_groups=os.getgrouplist(user.pw_name, user.pw_gid) if user else None,
             )
-        child = Child(process, marker, label if label is not None else shlex.join(argv), self)
+        try:
+            child = Child(process, marker, label if label is not None else shlex.join(argv), self)
+        except OSError:  # no descriptor is left for the pidfd: nobody could wait for it, so it must not run
+            process.kill()
+            process.wait()
+            raise
         self._children[child.pid] = child
         return child
 
