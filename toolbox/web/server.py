@@ -24,7 +24,7 @@ MAX_HEADER = 64 * 1024
 """Longest request line and longest header field, in bytes (PTY environments ride in a header)."""
 MAX_HEADER_FIELDS = 256
 DRAIN_SECONDS = 1.0
-_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """Seconds of silence before a peer is asked, between two questions, and how many may stay unanswered."""
 _NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -207,7 +207,7 @@ class _EnvelopeProtocol(web.RequestHandler):
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family != socket.AF_UNIX:
             # The system's own default finds out after two hours that a silent peer has vanished.
-            for option, value in _KEEP_ALIVE:
+            for option, value in KEEP_ALIVE:
                 connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def connection_lost(self, exc: BaseException | None) -> None:
