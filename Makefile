@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: run test check format bench gallery bundle install dev oldest system-packages clean
+.PHONY: run test check format bench stress gallery bundle install dev oldest system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
@@ -20,6 +20,9 @@ check: dev  ## lint, format, types
 format: dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+stress: dev system-packages  ## a quarter of an hour of mixed load, with budgets; build/stress has the report
+	$(BIN)/python -m stress $(STRESS)
 
 bench: dev  ## the speed card of a daemon started for it
 	$(BIN)/python -m bench.card

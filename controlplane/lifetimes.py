@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 
 from controlplane.copies import Copies
@@ -13,8 +14,25 @@ from toolbox.errors import NotFound, ToolboxError
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 10.0
+_SET_SECONDS = 30.0
 LONGEST_ARCHIVE_MINUTES = 30 * 24 * 60
 """What an auto-archive interval of 0 means."""
+
+
+class _Clock:
+    """Compares the time of day with the time that has passed."""
+
+    def __init__(self) -> None:
+        self._offset = self._now()
+
+    @staticmethod
+    def _now() -> float:
+        return time.time() - time.monotonic()
+
+    def was_set(self) -> bool:
+        """Tell whether the time of day has jumped since the last call (or the machine has slept)."""
+        before, self._offset = self._offset, self._now()
+        return abs(self._offset - before) > _SET_SECONDS
 
 
 class Lifetimes:
@@ -26,8 +44,13 @@ class Lifetimes:
 
     async def watch(self) -> None:
         """Look again and again, for ever."""
+        clock = _Clock()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if clock.was_set():
+                # How long they were idle cannot be told any more, and to stop one in use is worse than one too late.
+                log.warning("the clock was set: sandboxes that run count as used just now")
+                self._sandboxes.touch_running()
             await self.look(datetime.now(UTC))
 
     async def look(self, now: datetime) -> None:

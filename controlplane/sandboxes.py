@@ -170,6 +170,11 @@ class Sandboxes:
         """Note that the sandbox is in use, and return the time."""
         return self.steps.touch(sandbox_id)
 
+    def touch_running(self) -> None:
+        """Note that every sandbox that runs is in use."""
+        for sandbox_id in self._upstreams.ids():
+            self.touch(sandbox_id)
+
     async def page(self, listing: Listing) -> tuple[list[Record], str | None]:
         """Return one page of a list, and the cursor of the next one if there is more."""
         await self.steps.write_activity()

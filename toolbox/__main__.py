@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import errno
+import math
 import os
 import resource
 import signal
@@ -24,6 +25,7 @@ from toolbox.config import (
 )
 
 _MOST_FILES = 65_536
+_SAY_AGAIN_SECONDS = 60.0
 _WISHES = ("sandboxes", "all", "force", "quiet", "dry_run")
 """What commands of people take beside options."""
 
@@ -164,9 +166,12 @@ def _ca(config: UpConfig) -> int:
 def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Run `serve` with logging set up; the event it gets is set by SIGTERM and SIGINT. Raises `ConfigError`."""
     from toolbox.logs import logging_to  # noqa: PLC0415
+    from toolbox.threads import ThreadPool  # noqa: PLC0415
 
     async def guarded() -> int:
         stop = asyncio.Event()
+        asyncio.get_running_loop().set_default_executor(ThreadPool(thread_name_prefix="asyncio"))
+        asyncio.get_running_loop().set_exception_handler(_LoopErrors())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         return await serve(stop)
@@ -179,6 +184,24 @@ def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awai
             if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
                 raise
             raise ConfigError(f"cannot listen: {error.strerror}") from None
+
+
+class _LoopErrors:
+    """Logs the event loop's errors; that no descriptor is left for a connection, which it says hundreds of times, once.
+
+    It tries again each second as long as that lasts.
+    """
+
+    def __init__(self) -> None:
+        self._said = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and "socket" in context:
+            if loop.time() - self._said < _SAY_AGAIN_SECONDS:
+                return
+            self._said = loop.time()
+        loop.default_exception_handler(context)
 
 
 @contextmanager

@@ -161,6 +161,10 @@ _BY_ERRNO: dict[int, type[ToolboxError]] = {
     errno.EDQUOT: InsufficientStorage,
     errno.EFBIG: InsufficientStorage,
     errno.EIO: FileReadFailed,
+    errno.EMFILE: Unavailable,
+    errno.ENFILE: Unavailable,
+    errno.EAGAIN: Unavailable,
+    errno.ENOMEM: Unavailable,
 }
 
 

@@ -1,6 +1,7 @@
-"""What is needed of the threads in which files are touched."""
+"""Threads for what would block the event loop."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -12,3 +13,17 @@ class Threads(Protocol):
 
     async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Run `function` in a thread and return its outcome; a caller that is cancelled waits for it too."""
+
+
+class ThreadPool(ThreadPoolExecutor):
+    """A pool that goes on with the threads it has when the system gives it no more (a limit on processes).
+
+    The plain one queues the work and then fails: it would be both refused and done.
+    """
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:
+            if not self._threads:
+                raise

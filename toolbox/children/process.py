@@ -24,6 +24,7 @@ from toolbox.children.ending import signal_each
 from toolbox.children.guard import Guard
 from toolbox.children.memory import OomCounter, OomScores
 from toolbox.children.reaper import Reaper
+from toolbox.children.reserve import Reserve
 from toolbox.children.scratch import Scratch
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 2.0
 _CONFIRM_SECONDS = 2.0
 _KILL_ROUNDS = 20
+_NO_DESCRIPTOR_SECONDS = 0.5
 _REMEMBERED = 100
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -122,7 +124,19 @@ class Child:
         found by parentage and by the marker in their environment. Returns None if the process itself survived
         (uninterruptible in the kernel).
         """
-        await _kill_all(self._members, grace)
+        for _ in range(_KILL_ROUNDS):
+            try:
+                await _kill_all(self._members, grace)
+                break
+            except OSError as error:
+                if error.errno not in tree.NO_DESCRIPTOR:
+                    raise
+                # Those that need no looking for end at once, the others by what was kept back for this.
+                self.send_signal_to_group(signal.SIGKILL)
+                with contextlib.suppress(OSError), self._owner.reserve.released():
+                    await _kill_all(self._members, grace=0)
+                    break
+                await asyncio.sleep(_NO_DESCRIPTOR_SECONDS)
         if self.exit is None:
             try:
                 async with asyncio.timeout(_CONFIRM_SECONDS):
@@ -184,6 +198,7 @@ class Children:
         self._id = secrets.token_hex(6)
         self.oom = OomCounter()
         self._scores = OomScores()
+        self.reserve = Reserve()
         self._numbers = itertools.count(1)
         self._children: dict[int, Child] = {}
         self._ended: deque[Child] = deque(maxlen=_REMEMBERED)
@@ -204,6 +219,7 @@ class Children:
         _adopt_orphans(yes=True)
         _take_ignored_signals()
         self._scores.open()
+        self.reserve.open()
         self._reaper.start()
         await asyncio.to_thread(self.scratch.sweep)
         return self
@@ -221,6 +237,7 @@ class Children:
         await self._reaper.stop()
         await asyncio.to_thread(self.scratch.remove)
         self._scores.close()
+        self.reserve.close()
         _adopt_orphans(yes=False)
 
     def _everything(self) -> list[tree.Stat]:
@@ -274,7 +291,12 @@ class Children:
                 group=user.pw_gid if user else None,
                 extra_groups=os.getgrouplist(user.pw_name, user.pw_gid) if user else None,
             )
-        child = Child(process, marker, label if label is not None else shlex.join(argv), self)
+        try:
+            child = Child(process, marker, label if label is not None else shlex.join(argv), self)
+        except OSError:  # no descriptor is left for the pidfd: nobody could wait for it, so it must not run
+            process.kill()
+            process.wait()
+            raise
         self._children[child.pid] = child
         return child
 

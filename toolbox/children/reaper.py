@@ -50,7 +50,11 @@ class Reaper:
 
     def _on_timer(self) -> None:
         self._timer = None
-        if self._look():
+        try:
+            again = self._look()
+        except OSError:  # no descriptor is left to look with
+            again = True
+        if again:
             self._schedule()
 
     def _look(self) -> bool:

@@ -72,12 +72,14 @@ class Spool:
             self._pending += data
 
     async def spill(self) -> None:
-        """Move what is in memory to disk; a full disk becomes `failure`."""
+        """Move what is in memory to disk; a full disk becomes `failure`, and what is in memory then stays there."""
         data, self._pending = self._pending, bytearray()
+        before = self._spilled
         try:
             await asyncio.to_thread(self._write, data)
         except OSError as error:
             self.failure = error
+            self._pending = data[self._spilled - before :][: max(0, self._limit - self._spilled)]
 
     def _write(self, data: bytearray) -> None:
         with self._lock:
@@ -109,11 +111,13 @@ class Spool:
         if self._file is None and not self.cut:
             yield bytes(self._pending)
             return
-        if self._pending:
+        if self._pending and self.failure is None:
             await self.spill()
         for start, length in self._spans():
             for offset in range(start, start + length, size):
                 yield await asyncio.to_thread(self._read, min(size, start + length - offset), offset)
+        if self._pending:
+            yield bytes(self._pending)
 
     def _spans(self) -> list[tuple[int, int]]:
         head = min(self._spilled, self._head_limit)

@@ -1,5 +1,6 @@
 """What `/proc` says about processes, and which of them belong to a child."""
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,6 +8,8 @@ from typing import NamedTuple
 MARKER = "TOOLBOX_CHILD"
 """Environment variable that names the child a process descends from, wherever it moved to."""
 
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+"""Errors of a daemon that cannot look, which is another thing than that there is nothing to see."""
 _PF_EXITING = 0x4
 
 
@@ -26,11 +29,13 @@ class Stat(NamedTuple):
 
 
 def read_stat(pid: int) -> Stat | None:
-    """Return the process, or None if there is none."""
+    """Return the process, or None if there is none. Raises `OSError` when no descriptor is left to look with."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 -- on the kill path, of hundreds of processes
             text = file.read()
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise
         return None
     # The command name, in parentheses, may itself contain anything.
     words = text[text.rindex(b")") + 2 :].split()
@@ -112,5 +117,7 @@ def _has_variable(pid: int, needle: bytes) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
             return b"\0" + needle in b"\0" + file.read()
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise
         return False

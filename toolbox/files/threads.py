@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar, TypeVarTuple
 
 from toolbox.files.identity import Identity
+from toolbox.threads import ThreadPool
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -16,7 +16,7 @@ class FileThreads:
     """A few threads, all of which act as `identity` where one is given."""
 
     def __init__(self, identity: Identity | None = None, *, size: int = 16) -> None:
-        self._pool = ThreadPoolExecutor(size, "files", initializer=identity.assume if identity else None)
+        self._pool = ThreadPool(size, "files", initializer=identity.assume if identity else None)
 
     def start(self, function: Callable[[*Ts], T], *arguments: *Ts) -> asyncio.Future[T]:
         """Run `function` in a thread, beside the caller. The future is to be given to `settle`."""

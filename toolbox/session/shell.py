@@ -7,6 +7,7 @@ The shell keeps script and report open under descriptors that what it runs does 
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -69,8 +70,12 @@ class Shell:
 
     def _make_directory(self) -> Path:
         directory = self._children.scratch.make("session")
-        os.mkfifo(directory / "script", 0o600)
-        self._children.scratch.own(directory / "script")
+        try:
+            os.mkfifo(directory / "script", 0o600)
+            self._children.scratch.own(directory / "script")
+        except OSError:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
         return directory
 
     def _spawn(self) -> Child:
@@ -100,23 +105,38 @@ class Shell:
             self._done.clear()
             name = f"{self._number}"
             self._number += 1
-            await asyncio.to_thread(self._prepare, name, command)
-            captures = tuple(
-                Capture(self._open(f"{name}.{end}", os.O_RDONLY), stream, command.journal, self._tasks)
-                for end, stream in (("out", STDOUT), ("err", STDERR))
-            )
-            # Those of earlier commands stay while something left behind still writes.
-            self._captures = {each for each in self._captures if not each.closed} | set(captures)
-            self._running = _Running(command, name, captures)
+            try:
+                await self._begin(name, command)
+            except OSError as error:  # a full disk, no descriptors: this command is not run, those after it may be
+                command.journal.append(STDERR, f"the command cannot be started: {error.strerror}\n".encode())
+                command.finish(Exit())
+                await asyncio.to_thread(self._remove_files, name)
+                continue
+            await self._done.wait()
+
+    async def _begin(self, name: str, command: Command) -> None:
+        """Let the shell run `command`. Raises `OSError` when it does not get that far."""
+        await asyncio.to_thread(self._prepare, name, command)
+        captures: list[Capture] = []
+        try:
+            for end, stream in (("out", STDOUT), ("err", STDERR)):
+                descriptor = self._open(f"{name}.{end}", os.O_RDONLY)
+                captures.append(Capture(descriptor, stream, command.journal, self._tasks))
             standard_input = "/dev/null"
             if command.keeps_input:
                 command.open_input(self._open(f"{name}.in", os.O_RDWR))
                 standard_input = f"{self._directory}/{name}.in"
-            command.begin()
-            base = f"{self._directory}/{name}"
-            line = f". {base}.sh <{standard_input} >{base}.out 2>{base}.err\n"
-            os.write(self._script, (line + self._reporting(name)).encode())
-            await self._done.wait()
+        except OSError:
+            for capture in captures:
+                capture.close()
+            raise
+        # Those of earlier commands stay while something left behind still writes.
+        self._captures = {each for each in self._captures if not each.closed} | set(captures)
+        self._running = _Running(command, name, tuple(captures))
+        command.begin()
+        base = f"{self._directory}/{name}"
+        line = f". {base}.sh <{standard_input} >{base}.out 2>{base}.err\n"
+        os.write(self._script, (line + self._reporting(name)).encode())
 
     def _reporting(self, name: str) -> str:
         # A function of the user's may be called printf.
@@ -167,7 +187,8 @@ class Shell:
 
     def _remove_files(self, name: str) -> None:
         for suffix in (".sh", ".in", ".out", ".err"):
-            (self._directory / f"{name}{suffix}").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (self._directory / f"{name}{suffix}").unlink()
 
     async def _watch(self, child: Child) -> None:
         """When the shell has ended, so has the command it was at; those that wait are never run."""

@@ -170,9 +170,14 @@ class IdempotentCalls:
     def _save(self, name: str, record: _Record) -> None:
         body = self._body(name)
         record.size = body.stat().st_size if body.exists() else 0
-        with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as file:
-            file.write(msgspec.json.encode(record))
-        Path(file.name).replace(self._directory / f"{name}.json")
+        file = tempfile.NamedTemporaryFile(dir=self._directory, delete=False)  # noqa: SIM115 -- closed before it is renamed
+        try:
+            with file:
+                file.write(msgspec.json.encode(record))
+            Path(file.name).replace(self._directory / f"{name}.json")
+        except OSError:  # a full disk
+            Path(file.name).unlink()
+            raise
 
     def _prune(self, now: float) -> None:
         """Remove what is too old, and the oldest of what is too much."""

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +24,13 @@ MAX_HEADER = 64 * 1024
 """Longest request line and longest header field, in bytes (PTY environments ride in a header)."""
 MAX_HEADER_FIELDS = 256
 DRAIN_SECONDS = 1.0
+KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+"""Seconds of silence before a peer is asked, between two questions, and how many may stay unanswered."""
+_NO_ROOM = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 68\r\n\r\n{"statusCode":503,"code":"SERVICE_UNAVAILABLE","message":"too busy"}'
+)
+"""The answer to a connection too many, whatever it would have asked."""
 _OWN_TAIL = ("/proxy/", "/computeruse/vnc/", "/toolbox/", "/preview/", "/s3/")
 """Routes for which a trailing slash means something."""
 
@@ -131,6 +140,9 @@ class _EnvelopeServer(web.Server):
     ) -> None:
         super().__init__(plain.request_handler, request_factory=self._strip_prefix, **options)
         self.pipeline = pipeline
+        self.open_connections = 0
+        # The rest of the descriptors is for what connections ask for: were all taken, nothing could be answered.
+        self.most_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._plain_factory = plain.request_factory
         self._prefixes = prefixes
         self._mount = mount
@@ -177,12 +189,30 @@ def _origin_form(target: str) -> str:
 class _EnvelopeProtocol(web.RequestHandler):
     """Answers what the application never sees (a malformed head) with the envelope too."""
 
-    __slots__ = ("_pipeline",)
+    __slots__ = ("_pipeline", "_server")
 
     def __init__(self, manager: _EnvelopeServer, **options: Any) -> None:
         options.pop("handler_cancellation", None)
         super().__init__(manager, loop=asyncio.get_running_loop(), **options)
         self._pipeline = manager.pipeline
+        self._server = manager
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.open_connections += 1
+        if self._server.open_connections > self._server.most_connections:
+            transport.write(_NO_ROOM)  # type: ignore[attr-defined]
+            transport.close()
+            return
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family != socket.AF_UNIX:
+            # The system's own default finds out after two hours that a silent peer has vanished.
+            for option, value in KEEP_ALIVE:
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._server.open_connections -= 1
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
