@@ -144,9 +144,7 @@ def started(directory: Path, command: str, env: Mapping[str, str]) -> Iterator[S
     """Run `toolboxd COMMAND` in a cell where nothing but `directory` can be written to."""
     unshare = shutil.which(cell.UNSHARE[0])
     assert unshare is not None
-    for place in (directory, *directory.parents):
-        if place.is_relative_to("/tmp") and place != Path("/tmp"):
-            place.chmod(0o755)  # the workload user's directories lie below
+    directory.chmod(0o755)  # the workload user's directories lie below; those above are made anew in the cell
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("TOOLBOX_", "DAYTONA_"))}
     program = (sys.executable, "-m", "toolbox", command, "--port", str(PORT), "--state-dir", str(directory / "state"))
     with (directory / "log").open("wb") as log:

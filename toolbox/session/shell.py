@@ -71,7 +71,12 @@ class Shell:
     def _make_directory(self) -> Path:
         directory = Path(tempfile.mkdtemp(prefix="toolbox-session-"))
         os.mkfifo(directory / "script", 0o600)
-        self._own(directory, directory / "script")
+        self._own(directory / "script")
+        if (user := self._children.user) is not None:
+            # The user gets through to the files in it, and no further: what we make there must not be exchanged
+            # for a link before we write to it or give it away.
+            os.chown(directory, -1, user.pw_gid)
+            directory.chmod(0o710)
         return directory
 
     def _own(self, *paths: Path) -> None:

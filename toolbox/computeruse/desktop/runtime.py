@@ -1,4 +1,8 @@
-"""The directory of one run of the desktop: sockets, settings that XFCE starts with, the page of noVNC."""
+"""The directory of one run of the desktop.
+
+Ours, where nobody else can change what programs are given to read (the page of noVNC, a password), and in it the
+workload user's own: sockets, and the settings that XFCE starts with.
+"""
 
 import html
 import json
@@ -13,24 +17,29 @@ PAGE = Path(__file__).parent / "vnc.html"
 MAX_PLACE = 50
 """Longest path of a directory that ours is made in, in bytes: the name of a socket has 107 at most."""
 _PREFIX = "toolbox-desktop-"
+_OWN = "own"
 _INDEX = "index.html"
 _OWN_PAGE = "vnc.html"
 
 
-def make_runtime(user: pwd.struct_passwd | None) -> Path:
-    """Make the directory, for `user` alone. Blocks. Raises `OSError`.
+def make_runtime(user: pwd.struct_passwd | None) -> tuple[Path, Path]:
+    """Make both directories, for `user` alone; return ours and the user's. Blocks. Raises `OSError`.
 
-    It is not in the state directory: that may be where the workload user cannot go, or too long a path for sockets.
+    They are not in the state directory: that may be where the workload user cannot go, or too long a path for sockets.
     """
     place = tempfile.gettempdir()
     place = place if len(os.fsencode(place)) <= MAX_PLACE else "/tmp"  # noqa: S108 -- made anew, for one user
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-    shutil.copytree(SETTINGS, path / "xdg")
+    own = path / _OWN
+    own.mkdir(mode=0o700)
+    shutil.copytree(SETTINGS, own / "xdg")
     if user is not None:
-        for directory, _, files in os.walk(path):
-            for name in ("", *files):
+        for directory, _, files in os.walk(own, topdown=False):
+            for name in (*files, ""):
                 os.chown(os.path.join(directory, name), user.pw_uid, user.pw_gid)  # noqa: PTH118
-    return path
+        os.chown(path, -1, user.pw_gid)
+        path.chmod(0o710)
+    return path, own
 
 
 def modules(novnc: Path) -> list[str]:
@@ -51,6 +60,7 @@ def make_web_root(root: Path, novnc: Path, password: str) -> None:
     A foreign web page can open a websocket to that server, but not read the password.
     """
     root.mkdir(exist_ok=True)
+    root.chmod(0o755)  # the server runs as the workload user
     for entry in novnc.iterdir():
         (root / entry.name).unlink(missing_ok=True)
         if entry.name != _OWN_PAGE:
@@ -58,5 +68,7 @@ def make_web_root(root: Path, novnc: Path, password: str) -> None:
     page = (novnc / _OWN_PAGE).read_text()
     login = html.escape(json.dumps(password), quote=False)
     script = f"<script>if (!/password=/.test(location.hash)) location.hash += '&password=' + {login};</script>"
-    (root / _OWN_PAGE).write_text(page.replace("<head>", f"<head>{script}", 1))
-    (root / _INDEX).write_text(render_page(novnc, password))
+    pages = {_OWN_PAGE: page.replace("<head>", f"<head>{script}", 1), _INDEX: render_page(novnc, password)}
+    for name, text in pages.items():
+        (root / name).write_text(text)
+        (root / name).chmod(0o644)
