@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: run test check format bench stress gallery bundle install dev oldest system-packages clean
+.PHONY: run test fuzz check format bench stress gallery bundle install dev oldest system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
 
 test: dev oldest system-packages  ## everything that can be tested on this machine
 	$(BIN)/pytest -n $(WORKERS) $(TESTS)
+
+fuzz: dev system-packages  ## random requests, messages and archives: many more of them than `test` has, new ones each time
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/pytest -n $(WORKERS) --timeout 3600 tests/fuzz
 
 check: dev  ## lint, format, types
 	$(BIN)/ruff check

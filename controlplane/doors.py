@@ -68,7 +68,7 @@ class Doors(Auth):
         act_as(caller)
         if request.path.startswith(API_PREFIX):
             request[LIMIT_HEADERS] = self._limit.count(caller)
-            check_permitted(caller, request.method, request.path)
+        check_permitted(caller, request.method, request.path)
 
     async def caller_by(self, token: str) -> Caller | None:
         """Return whose token it is, if it opens this server."""

@@ -1,6 +1,8 @@
 """The state directory: the one place on disk that a server writes for itself."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 from toolbox.config import ConfigError
@@ -21,6 +23,7 @@ class StateDir:
         marker = path / "layout.json"
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_owner(path)
             if not marker.exists():
                 marker.write_text(json.dumps({"layout": LAYOUT}) + "\n")
             layout = json.loads(marker.read_text())["layout"]
@@ -38,3 +41,10 @@ class StateDir:
         except OSError as error:
             raise ConfigError(f"cannot use the state directory {path}: {error}") from None
         return path
+
+
+def _check_owner(path: Path) -> None:
+    """Raise `ConfigError` where anybody could have made the directory (as in `/tmp`), and somebody else has."""
+    above, here = path.parent.stat(), path.lstat()
+    if above.st_mode & stat.S_IWOTH and (stat.S_ISLNK(here.st_mode) or here.st_uid != os.geteuid()):
+        raise ConfigError(f"the state directory {path} belongs to somebody else")

@@ -227,6 +227,7 @@ async def test_a_reader_that_dies(bare: Daemon) -> None:
         ({}, "BAD_REQUEST"),
         ({"text": "a", "image": ""}, "BAD_REQUEST"),
         ({"image": "?"}, "BAD_REQUEST"),
+        ({"image": "é"}, "BAD_REQUEST"),
         ({"image": base64.b64encode(b"GIF89a").decode()}, "BAD_REQUEST"),
         ({"text": "a", "selection": "secondary"}, "INVALID_REQUEST_BODY"),
         ({"text": 1}, "INVALID_REQUEST_BODY"),

@@ -22,6 +22,7 @@ BROKEN = "fatal: Could not read from remote repository."
         ("fatal: write error: No space left on device\nfatal: index-pack failed", 507, "INSUFFICIENT_STORAGE"),
         ("fatal: detected dubious ownership in repository at '/x'", 403, "FORBIDDEN"),
         ("error: could not open '.git/x': Permission denied", 403, "FORBIDDEN"),
+        ("warning: unable to access '/x/.gitconfig': Permission denied\nerror: invalid key: x", 403, "FORBIDDEN"),
         ("fatal: something that nobody has seen yet", 500, "INTERNAL_SERVER_ERROR"),
         ("", 500, "INTERNAL_SERVER_ERROR"),
     ],

@@ -35,6 +35,11 @@ _KILL_ROUNDS = 20
 _NO_DESCRIPTOR_SECONDS = 0.5
 _REMEMBERED = 100
 _PR_SET_CHILD_SUBREAPER = 36
+_MISLEADING = (
+    *("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "MALLOC_"),
+    *("NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR", "LANGUAGE", "OUTPUT_CHARSET"),
+)
+"""How variables begin that loader and libc do not heed in a program with privileges, and those of translations."""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,11 +280,13 @@ class Children:
             self._guard.start()
         marker = f"{self._id}-{next(self._numbers)}-"
         environment = {**env, tree.MARKER: marker}
-        # setpriv keeps the vfork; Popen's own `user` falls back to fork, slow from a large process.
-        user = None if self._as_user else self.user
+        # setpriv keeps the vfork; Popen's own `user` falls back to fork, slow from a large process. But setpriv begins
+        # as root, and the child's variables, which are the client's, must not tell it what to load.
+        as_user = [] if any(name.startswith(_MISLEADING) for name in environment) else self._as_user
+        user = None if as_user else self.user
         with self._scores:
             process = subprocess.Popen(
-                [*self._as_user, *argv],
+                [*as_user, *argv],
                 cwd=cwd,
                 env=environment,
                 stdin=stdin,

@@ -1,6 +1,9 @@
-"""Temporary directories that children are given, for the workload user: below one directory of this daemon.
+"""Temporary directories with files for children: below one directory of this daemon.
 
-It is not in the state directory: that may be where the workload user cannot go, or too long a path for sockets.
+The workload user gets through to the files in them, and no further: what the daemon makes there must not be exchanged
+for a link before it writes to it or gives it away.
+
+They are not in the state directory: that may be where the workload user cannot go, or too long a path for sockets.
 """
 
 import fcntl
@@ -32,7 +35,7 @@ class Scratch:
         self._making = threading.Lock()
 
     def make(self, kind: str, *, for_sockets: bool = False) -> Path:
-        """Make a directory, its name beginning with `kind`, for the workload user alone. Raises `OSError`.
+        """Make a directory, its name beginning with `kind`, for us, and for the user to pass. Raises `OSError`.
 
         One `for_sockets` has a short path.
         """
@@ -41,7 +44,9 @@ class Scratch:
             if place not in self._roots:
                 self._roots[place] = _make_root(place)
         path = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self._roots[place][0]))
-        self.own(path)
+        if self._user is not None:
+            os.chown(path, -1, self._user.pw_gid)
+            path.chmod(0o710)
         return path
 
     def own(self, *paths: Path) -> None:

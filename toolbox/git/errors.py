@@ -82,7 +82,8 @@ _MEANINGS: tuple[tuple[type[ToolboxError], tuple[str, ...]], ...] = (
     (RepositoryNotFound, ("does not appear to be a git repository", "not a git repository")),
     (NotFound, ("No such remote",)),
     (BadRequest, ("transport '.*' not allowed", "[Uu]nable to find remote helper", "is not a git command")),
-    (TransportFailed, ("unable to access", "Could not resolve host", "unable to (look up|connect)", "timed out")),
+    # Of a URL: a path is that of git's configuration.
+    (TransportFailed, ("unable to access '[^/]", "Could not resolve host", "unable to (look up|connect)", "timed out")),
     (TransportFailed, ("Connection refused", "Could not read from remote", "hung up unexpectedly", "RPC failed")),
     (TransportFailed, ("early EOF", "unexpected disconnect", "protocol error", "bad line length", "fetch-pack: ")),
     (TransportFailed, ("invalid index-pack output", "index-pack failed", "SSL")),

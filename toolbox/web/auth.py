@@ -127,11 +127,32 @@ def credentials(request: web.Request) -> Iterator[str]:
 
 
 def _refuse_foreign(request: web.Request) -> None:
-    origin = request.headers.get("Origin")
-    if origin is not None and not is_local_host(urlsplit(origin).hostname):
+    page = _calling_page(request)
+    if page is not None and not is_local_host(_host_of(page)):
         raise Forbidden("requests from foreign web pages are refused; start with a token to allow origins")
     # A name that resolves to 127.0.0.1 (DNS rebinding) still shows in Host. Unix sockets have no such risk.
     transport = request.transport
     over_tcp = transport is not None and isinstance(transport.get_extra_info("sockname"), tuple)
-    if over_tcp and not is_local_host(urlsplit(f"//{request.headers.get('Host', '')}").hostname):
+    hosts = request.headers.getall("Host", ("",))
+    if over_tcp and not all(is_local_host(_host_of(f"//{host}")) for host in hosts):
         raise Forbidden("the Host header names another machine; start with a token to be reached by name")
+
+
+def _calling_page(request: web.Request) -> str | None:
+    """Return the address, or the origin, of the web page that makes a request; None when no page of another site does.
+
+    Of what a page only shows (an image, a frame) browsers send no Origin, but they say that the page is of another
+    site, and mostly which. A link that somebody follows to here is theirs to follow: the page never sees the answer.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        followed = request.headers.get("Sec-Fetch-Dest") == "document" and request.method == "GET"
+        return None if followed else request.headers.get("Referer", "")
+    return origin
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -100,7 +99,7 @@ class Clipboard:
 def _decode_png(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or not ASCII
         raise BadRequest(f"invalid image: not base64: {error}") from None
     if not data.startswith(_PNG):
         raise BadRequest("invalid image: not a PNG")

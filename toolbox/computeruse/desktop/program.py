@@ -37,8 +37,10 @@ class Stage:
 
     children: Children
     environment: Environment
+    private: Path
+    """A directory of this run, for what its programs read: the workload user cannot change what is in it."""
     runtime: Path
-    """A directory of this run, for sockets and settings; the workload user's."""
+    """One for sockets and settings; the workload user's."""
     logs: Path
     home: str
     """The workload's home, or, where it has none, `runtime`."""

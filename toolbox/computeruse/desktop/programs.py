@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 import socket
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +39,8 @@ PACKAGES = {
     "websockify": "websockify",
 }
 """The Debian package of each program."""
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group of a socket's other end."""
 FALLBACK_SECONDS = 3.0
 """How long a session may take to show its panel once it manages windows."""
 
@@ -229,10 +233,21 @@ class X11vnc(Program):
         self.password = secrets.token_urlsafe(6)
         """VNC has eight characters at most."""
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection to it. Raises `OSError`, also where somebody else listens in its place."""
+        reader, writer = await asyncio.open_unix_connection(str(self.socket))
+        # The name is in a directory of the workload user, who could lead us, who are root, to a socket of root.
+        peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        user = self.stage.children.user
+        if _CREDENTIALS.unpack(peer)[1] != (user.pw_uid if user is not None else os.getuid()):
+            writer.close()
+            raise PermissionError(errno.EPERM, "somebody else listens in place of x11vnc")
+        return reader, writer
+
     async def launch(self) -> None:
         """Start it; it is ready when it listens."""
         self.port = free_port(self.port)
-        password_file = self.stage.runtime / "vnc-password"
+        password_file = self.stage.private / "vnc-password"
         await asyncio.to_thread(self._write_password, password_file)
         await self.spawn(
             [
@@ -245,6 +260,8 @@ class X11vnc(Program):
             ]
         )
         await self.until(lambda: _listens(self.port))
+        # By itself it can remove the file only where nobody is the workload user.
+        await asyncio.to_thread(password_file.unlink, missing_ok=True)
 
     def _write_password(self, path: Path) -> None:
         self.socket.unlink(missing_ok=True)
@@ -273,7 +290,7 @@ class Novnc(Program):
         self.port = free_port(self.port)
         await self.spawn(
             [
-                *("websockify", f"--web={self.stage.runtime / 'novnc'}", "--heartbeat=30"),
+                *("websockify", f"--web={self.stage.private / 'novnc'}", "--heartbeat=30"),
                 *(f"--unix-target={self._x11vnc.socket}", f"{LOOPBACK}:{self.port}"),
             ]
         )

@@ -67,12 +67,13 @@ class Run:
         path = environment.child().get("PATH", os.defpath)
         await asyncio.to_thread(require, config.desktop, path)
         launcher = await asyncio.to_thread(find_launcher, path)
-        place = await asyncio.to_thread(runtime.make_runtime, children.scratch)
+        private, place = await asyncio.to_thread(runtime.make_runtime, children.scratch)
         home = environment.home if await asyncio.to_thread(os.path.isdir, environment.home) else str(place)
         bus = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={place / 'bus'}"}
         stage = Stage(
             children=children,
             environment=environment,
+            private=private,
             runtime=place,
             logs=directory,
             home=home,
@@ -81,7 +82,7 @@ class Run:
         run = cls(children, environment, stage, xserver)
         run._furnish(config, launcher)
         if run.x11vnc is not None:
-            await asyncio.to_thread(runtime.make_web_root, place / "novnc", NOVNC, run.x11vnc.password)
+            await asyncio.to_thread(runtime.make_web_root, private / "novnc", NOVNC, run.x11vnc.password)
         return run
 
     def _furnish(self, config: ServeConfig, launcher: Path | None) -> None:
@@ -156,7 +157,7 @@ class Run:
         ending = [child.kill_tree() for child in self.opened]
         await asyncio.gather(self._tasks.close(), *ending, return_exceptions=True)
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(shutil.rmtree, self._stage.runtime)
+            await asyncio.to_thread(shutil.rmtree, self._stage.private)
 
 
 _NAMES = frozenset({"DISPLAY", "DBUS_SESSION_BUS_ADDRESS", *ACCESSIBLE})

@@ -1,4 +1,8 @@
-"""The directory of one run of the desktop: sockets, settings that XFCE starts with, the page of noVNC."""
+"""The directory of one run of the desktop.
+
+Ours, where nobody else can change what programs are given to read (the page of noVNC, a password), and in it the
+workload user's own: sockets, and the settings that XFCE starts with.
+"""
 
 import html
 import json
@@ -10,17 +14,20 @@ from toolbox.children.scratch import Scratch
 
 SETTINGS = Path(__file__).parent / "xdg"
 PAGE = Path(__file__).parent / "vnc.html"
+_OWN = "own"
 _INDEX = "index.html"
 _OWN_PAGE = "vnc.html"
 
 
-def make_runtime(scratch: Scratch) -> Path:
-    """Make the directory, for the workload user alone. Blocks. Raises `OSError`."""
+def make_runtime(scratch: Scratch) -> tuple[Path, Path]:
+    """Make both directories; return ours and the workload user's. Blocks. Raises `OSError`."""
     path = scratch.make("desktop", for_sockets=True)
-    shutil.copytree(SETTINGS, path / "xdg")
-    for directory, _, files in os.walk(path / "xdg"):
-        scratch.own(Path(directory), *(Path(directory, name) for name in files))
-    return path
+    own = path / _OWN
+    own.mkdir(mode=0o700)
+    shutil.copytree(SETTINGS, own / "xdg")
+    for directory, _, files in os.walk(own, topdown=False):
+        scratch.own(*(Path(directory, name) for name in files), Path(directory))
+    return path, own
 
 
 def modules(novnc: Path) -> list[str]:
@@ -41,6 +48,7 @@ def make_web_root(root: Path, novnc: Path, password: str) -> None:
     A foreign web page can open a websocket to that server, but not read the password.
     """
     root.mkdir(exist_ok=True)
+    root.chmod(0o755)  # the server runs as the workload user
     for entry in novnc.iterdir():
         (root / entry.name).unlink(missing_ok=True)
         if entry.name != _OWN_PAGE:
@@ -48,5 +56,7 @@ def make_web_root(root: Path, novnc: Path, password: str) -> None:
     page = (novnc / _OWN_PAGE).read_text()
     login = html.escape(json.dumps(password), quote=False)
     script = f"<script>if (!/password=/.test(location.hash)) location.hash += '&password=' + {login};</script>"
-    (root / _OWN_PAGE).write_text(page.replace("<head>", f"<head>{script}", 1))
-    (root / _INDEX).write_text(render_page(novnc, password))
+    pages = {_OWN_PAGE: page.replace("<head>", f"<head>{script}", 1), _INDEX: render_page(novnc, password)}
+    for name, text in pages.items():
+        (root / name).write_text(text)
+        (root / name).chmod(0o644)

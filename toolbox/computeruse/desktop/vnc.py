@@ -37,6 +37,6 @@ async def connect(desktop: Desktop) -> tuple[asyncio.StreamReader, asyncio.Strea
     """Return a connection to x11vnc. Raises `DesktopUnavailable`."""
     x11vnc = _x11vnc(desktop)
     try:
-        return await asyncio.open_unix_connection(str(x11vnc.socket))
+        return await x11vnc.connect()
     except OSError:
         raise DesktopUnavailable(x11vnc.problem or "x11vnc does not answer") from None
