@@ -73,7 +73,7 @@ def run_python(program: str, name: str, names: dict[str, Any]) -> str:
 
 def run(*argv: str | Path) -> str:
     """Run a program, which must succeed, and return what it prints."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
