@@ -1,7 +1,7 @@
 """The examples of `docs/` run as they stand there, and print what is said below them.
 
-A page is one program: its `python` blocks go on from each other. A `ts` or `sh` block is a program of its own. The `text`
-block after an example is its output, with `...` for what differs. Other blocks (`console`, `dockerfile`) only show.
+A page is one program: its `python` blocks go on from each other. A `ts` or `sh` block is a program of its own. A `text`
+block after an example is its output, `...` standing for what differs. Others (`console`, `dockerfile`) only show.
 """
 
 import contextlib
@@ -78,6 +78,11 @@ def run(*argv: str | Path) -> str:
     return done.stdout
 
 
+def same(said: str, printed: str) -> bool:
+    """Compare as doctest does, but for white space at the end."""
+    return doctest.OutputChecker().check_output(f"{said.rstrip()}\n", f"{printed.rstrip()}\n", doctest.ELLIPSIS)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, client: Daytona, typescript_sdk: Path, tmp_path: Path) -> None:
     names: dict[str, Any] = {"__name__": page.removesuffix(".md")}
@@ -95,9 +100,8 @@ def test_page(page: str, client: Daytona, typescript_sdk: Path, tmp_path: Path) 
                 printed = run("sh", "-euc", example.program)
             case other:
                 raise AssertionError(f"{page}: what is ```{other}?")
-        checker = doctest.OutputChecker()
         shown = f"{example.program}\nprinted:\n{printed}\nis said to print:\n{example.output}"
-        assert checker.check_output(example.output, printed, doctest.ELLIPSIS), shown
+        assert same(example.output, printed), shown
     assert {sandbox.id for sandbox in client.list()} == before, "the page leaves sandboxes behind"
 
 
