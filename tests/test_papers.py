@@ -117,8 +117,8 @@ def needed(requirement: str, seen: dict[str, str]) -> None:
         return
     with contextlib.suppress(PackageNotFoundError):
         found = distribution(name)
-        said = [found.metadata.get("License-Expression") or found.metadata.get("License") or ""]
-        said += [each for each in found.metadata.get_all("Classifier") or () if each.startswith("License")]
+        said = [text for key in ("License-Expression", "License") for text in found.metadata.get_all(key) or ()]
+        said += [text for text in found.metadata.get_all("Classifier") or () if text.startswith("License")]
         seen[name] = " ".join(text.partition("\n")[0] for text in said)
         for more in found.requires or ():
             needed(more, seen)
