@@ -4,12 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: run test fuzz check format bench stress gallery bundle install dev oldest system-packages clean
+.PHONY: run test fuzz check format bench stress gallery bundle install dev oldest sdks system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
 
-test: dev oldest system-packages  ## everything that can be tested on this machine
+test: dev oldest sdks system-packages  ## everything that can be tested on this machine
 	$(BIN)/pytest -n $(WORKERS) $(TESTS)
 
 fuzz: dev system-packages  ## random requests, messages and archives: many more of them than `test` has, new ones each time
@@ -38,6 +38,7 @@ bundle: build/bundle/LICENSE  ## the daemon with its own Python, loader and libc
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
 oldest: $(VENV)-oldest/.installed  ## the oldest libraries that charts are taken out of
+sdks: $(patsubst tests/sdk/matrix/%.txt,build/sdks/%/.installed,$(wildcard tests/sdk/matrix/*.txt))  ## older Python SDKs
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed (PYTHON=...)'; exit 1; }
@@ -55,6 +56,11 @@ $(VENV)/.installed-dev: pyproject.toml requirements-dev.txt | $(BIN)/python
 $(VENV)-oldest/.installed: tests/charts/requirements-oldest.txt | $(BIN)/python
 	$(PYTHON) -m venv --without-pip $(VENV)-oldest
 	$(BIN)/python -m pip --python $(VENV)-oldest install -q --only-binary :all: -r $<
+	@touch $@
+
+build/sdks/%/.installed: tests/sdk/matrix/%.txt | $(BIN)/python
+	$(PYTHON) -m venv --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D) install -q -r $<
 	@touch $@
 
 # What the bundle is made of.

@@ -80,11 +80,11 @@ class Listing(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def parse_labels(text: str | None) -> dict[str, str]:
-    """Decode the `labels` query value. Raises `BadRequest`."""
+    """Decode the `labels` query value; older Python SDKs send `null` for none. Raises `BadRequest`."""
     if not text:
         return {}
     try:
-        return msgspec.json.decode(text, type=dict[str, str])
+        return msgspec.json.decode(text, type=dict[str, str] | None) or {}
     except msgspec.MsgspecError as error:
         raise BadRequest(f"labels: must be a JSON object of strings: {error}") from None
 

@@ -66,6 +66,7 @@ async def test_filters(three: SqliteRepository) -> None:
     assert await names(three) == ["gamma", "beta", "Alpha"]
     assert await names(three, name="ALP") == ["Alpha"]
     assert await names(three, name="%") == []
+    assert await names(three, labels="null") == ["gamma", "beta", "Alpha"]
     assert await names(three, labels='{"env":"dev"}') == ["gamma", "Alpha"]
     assert await names(three, labels='{"env":"dev","more":"1"}') == ["gamma"]
     assert await names(three, labels='{"a.b\'\\"":"x"}') == ["Alpha"]
