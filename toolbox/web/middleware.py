@@ -31,7 +31,6 @@ DAEMON_SOURCE = "DAYTONA_DAEMON"
 """The `source` by which SDKs know errors of the daemon (as opposed to the sandboxes API, which sends none)."""
 _MAX_REQUEST_ID = 128
 _CLIENT_CLOSED = 499
-_CORS_EXPOSED = "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, X-Request-Id"
 
 
 def timestamp() -> str:
@@ -147,7 +146,8 @@ class Pipeline:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and self._auth.allows_page(request, _intended_method(request)):
             headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _CORS_EXPOSED
+            # It stands for all, since no page may call with cookies.
+            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "*"
             headers.add(hdrs.VARY, hdrs.ORIGIN)
 
 
