@@ -57,6 +57,10 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
         return f"out of memory ({name})" if self.oom else name
 
 
+Observer = Callable[[Sequence[str], str], Callable[[Exit], None] | None]
+"""Told that a command starts, by its words and its text; what it returns is told how it ended."""
+
+
 class Child:
     """A started process, leader of its own session. Made by `Children.spawn` only."""
 
@@ -207,6 +211,8 @@ class Children:
         self._ended: deque[Child] = deque(maxlen=_REMEMBERED)
         self._reaper = Reaper(self._children)
         self._as_user = _setpriv(self.user) if self.user else []
+        self.observe: Observer = lambda _words, _text: None
+        """Asked at the start of every process; whoever runs a command in a process that is there already asks too."""
 
     def __len__(self) -> int:
         return len(self._children)
@@ -285,6 +291,9 @@ class Children:
             )
         child = Child(process, marker, label if label is not None else shlex.join(argv), self)
         self._children[child.pid] = child
+        observed = self.observe(argv, child.label)
+        if observed is not None:
+            child.ended.add_done_callback(lambda ended: observed(ended.result()))
         return child
 
 
