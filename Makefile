@@ -21,8 +21,8 @@ format: dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: dev  ## the speed card of a daemon started for it
-	$(BIN)/python -m bench.card
+bench: dev system-packages  ## the speed card of a daemon started for it: bench/results/card.json, .svg and .html
+	$(BIN)/python -m bench.card --save card
 
 gallery: dev  ## one picture of the plots that charts are tested with, and what each is read as
 	$(BIN)/python -m tests.charts.sheet build/gallery.png

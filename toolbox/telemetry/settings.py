@@ -1,8 +1,9 @@
 """What the environment says about telemetry: OpenTelemetry's own variables, and those of the reference daemon."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Self
+
+import msgspec
 
 PREFIX = "OTEL_"
 _ENDPOINT = "OTEL_EXPORTER_OTLP{}_ENDPOINT"
@@ -16,8 +17,7 @@ _REFERENCE_ATTRIBUTES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What is exported. All else (headers, timeouts, sampling, sizes) OpenTelemetry's SDK reads by itself."""
 
     traces: bool = False
@@ -28,7 +28,7 @@ class Settings:
     """The environment names the service."""
     unusable: str | None = None
     """Why nothing is exported although an endpoint is configured."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = {}
     """Attributes of the resource, beside those that the SDK reads by itself."""
 
     @classmethod
