@@ -161,6 +161,21 @@ async def test_a_trace_goes_through_the_control_plane(
         assert plane.api_key.encode() not in collector.raw
 
 
+async def test_a_sandbox_with_a_collector_of_its_own(
+    variables: dict[str, str], collector: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with collecting() as other, plane_on(tmp_path_factory.mktemp("state"), variables) as plane:
+        box = await plane.create(otelEndpointOverride=f"{other.endpoint}/")
+        assert box["otelEndpointOverride"] == f"{other.endpoint}/"
+        await plane.toolbox("POST", box, "/process/execute", json={"command": "true"}, headers=TRACEPARENT)
+        request = await other.named("POST /process/execute")
+        assert (request.trace, request.resource["service.name"]) == (TRACE, f"sandbox-{box['id']}")
+        assert all("x-key" not in each for each in other.headers)
+        await collector.named("POST /toolbox/{sandbox}")
+        services = {each.resource["service.name"] for each in collector.spans}
+        assert services == {"sandbox-toolbox-controlplane"}
+
+
 async def test_the_reference_daemon_s_way(
     start_toolboxd: Callable[..., Awaitable[Toolboxd]], collector: Collector
 ) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from toolbox.config import UpConfig
-from toolbox.telemetry.settings import Settings
+from toolbox.telemetry.settings import Settings, redirected
 
 HERE = "http://127.0.0.1:4318"
 
@@ -38,3 +38,17 @@ def test_what_sandboxes_get_of_it() -> None:
     assert UpConfig.load({}, environ).passed_on == expected
     del environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
     assert UpConfig.load({}, environ).passed_on == {}
+
+
+def test_another_collector_gets_no_keys_of_the_first() -> None:
+    variables = {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": HERE,
+        "OTEL_EXPORTER_OTLP_HEADERS": "key=secret",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "TOOLBOX_SHELL": "/bin/sh",
+    }
+    assert redirected(variables, "http://other") == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://other",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "TOOLBOX_SHELL": "/bin/sh",
+    }

@@ -7,6 +7,7 @@ import msgspec
 
 PREFIX = "OTEL_"
 _ENDPOINT = "OTEL_EXPORTER_OTLP{}_ENDPOINT"
+_EXPORTER = "OTEL_EXPORTER_"
 _SERVICE = "OTEL_SERVICE_NAME"
 _REFERENCE_ENDPOINT = "DAYTONA_OTEL_ENDPOINT"
 _REFERENCE_LABELS = "DAYTONA_SANDBOX_OTEL_EXTRA_LABELS"
@@ -64,6 +65,12 @@ def _unusable(environ: Mapping[str, str]) -> str | None:
     }
     other = protocols - {"http/protobuf"}
     return f"the protocol is http/protobuf, not {other.pop()}" if other else None
+
+
+def redirected(variables: Mapping[str, str], endpoint: str) -> dict[str, str]:
+    """Return variables with another endpoint; the keys and certificates of the one before are not for it."""
+    kept = {name: value for name, value in variables.items() if not name.startswith(_EXPORTER)}
+    return {**kept, _ENDPOINT.format(""): endpoint}
 
 
 def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
