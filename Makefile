@@ -27,8 +27,8 @@ format: dev
 stress: dev system-packages  ## a quarter of an hour of mixed load, with budgets; build/stress has the report
 	$(BIN)/python -m stress $(STRESS)
 
-bench: dev  ## the speed card of a daemon started for it
-	$(BIN)/python -m bench.card
+bench: dev system-packages  ## the speed card of a daemon started for it: bench/results/card.json, .svg and .html
+	$(BIN)/python -m bench.card --save card
 
 gallery: dev  ## one picture of the plots that charts are tested with, and what each is read as
 	$(BIN)/python -m tests.charts.sheet build/gallery.png

@@ -1,98 +1,88 @@
 """`python -m bench.card [--url URL --token TOKEN --directory DIR] [ROW ...]`: measure a toolbox, print one JSON card.
 
-Without `--url` a daemon is started for it, and its start time and idle memory are measured too. The card goes to
-`bench/results/` only with `--save NAME`.
+Without `--url` a daemon is started for it; its start, idle memory and event loop are measured too, and beside each row
+what limits it. `--save NAME` also writes `bench/results/NAME.json` and, plotted, `NAME.svg` and `NAME.html`.
 """
 
 import argparse
-import http.client
 import json
 import os
 import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
-from bench.rows import ROWS, Figures, Target
+from bench import started
+from bench.limits import BESIDE, aiohttp_start
+from bench.rows import ROWS
+from bench.target import Figures, Target
+
+RESULTS = Path(__file__).parent / "results"
+START, LAG = "start", "loop_lag"
+NAMES = (START, *(row.__name__ for row in ROWS), LAG)
 
 
-@contextmanager
-def started_daemon(directory: str) -> Iterator[tuple[str, Figures]]:
-    """Start a daemon; give its URL, and how long the first answer took and its idle memory."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "toolbox", "serve", "--port", "0", "--work-dir", directory],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TOOLBOX_STATE_DIR": f"{directory}/.state", "TOOLBOX_RESOLUTION": "1920x1080"},
-    )
-    try:
-        assert process.stdout is not None
-        port = int(process.stdout.readline().rsplit(b" ", 1)[1])
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request("GET", "/version")
-        connection.getresponse().read()
-        ready = time.perf_counter() - started
-        time.sleep(0.5)
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        memory = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-        yield f"http://127.0.0.1:{port}", {"start_ms": ready * 1000, "idle_memory_mb": memory / 1024}
-    finally:
-        process.terminate()
-        process.communicate()
-
-
-def bare_limits() -> Figures:
-    """What the machine itself takes: a fork, exec and wait of the shell, in milliseconds."""
-    durations = []
-    for _ in range(100):
-        started = time.perf_counter()
-        subprocess.run(["/bin/bash", "-c", "echo hi"], stdout=subprocess.PIPE, check=True)
-        durations.append(time.perf_counter() - started)
-    return {"bare_shell_ms": statistics.median(durations) * 1000}
-
-
-def measure(target: Target, names: list[str]) -> Figures:
-    """Run the rows named (all, if none is)."""
+def measure(target: Target, names: Collection[str] = (), *, limits: bool = False) -> Figures:
+    """Run the rows named (all, if none is), and beside each, if wanted, what limits it."""
     figures: Figures = {}
     for row in ROWS:
         if not names or row.__name__ in names:
+            print(row.__name__, end=" ", file=sys.stderr, flush=True)
             figures |= row(target)
+            for limit in BESIDE.get(row.__name__, ()) if limits else ():
+                figures |= limit(target)
+    print(file=sys.stderr)
     return figures
+
+
+def measure_own(names: Collection[str] = ()) -> Figures:
+    """Measure a daemon started for it, with all limits."""
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory() as directory, started.daemon(directory) as (target, _):
+        if not names or START in names:
+            figures |= started.start() | aiohttp_start(target)
+        figures |= measure(target, names, limits=True)
+    if not names or LAG in names:
+        figures |= started.loop_lag()
+    return figures
+
+
+def add_rows(parser: argparse.ArgumentParser) -> None:
+    """Let a command line name rows."""
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(NAMES)}; all by default")
+
+
+def as_card(figures: Figures) -> dict[str, object]:
+    """Return the card as it is written: the machine, and the figures."""
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "figures": {name: round(value, 3) for name, value in figures.items()},
+    }
 
 
 def main() -> None:
     """Print the card."""
     parser = argparse.ArgumentParser(description="The speed card.")
-    parser.add_argument("rows", nargs="*", help=f"of {', '.join(row.__name__ for row in ROWS)}; all by default")
+    add_rows(parser)
     parser.add_argument("--url", help="a running toolbox; without it one is started")
     parser.add_argument("--token")
     parser.add_argument("--directory", default="/tmp", help="directory in the sandbox that may be written to")
-    parser.add_argument("--save", metavar="NAME", help="also write bench/results/NAME.json")
+    parser.add_argument("--save", metavar="NAME", help="also write bench/results/NAME.json, .svg and .html")
     options = parser.parse_args()
-    card: Figures = bare_limits()
     if options.url:
-        card |= measure(Target(options.url, options.token, options.directory), options.rows)
+        figures = measure(Target(options.url, options.token, options.directory), options.rows)
     else:
-        with tempfile.TemporaryDirectory() as directory, started_daemon(directory) as (url, figures):
-            card |= figures | measure(Target(url, None, directory), options.rows)
-    text = json.dumps(
-        {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-            "figures": {name: round(value, 3) for name, value in card.items()},
-        },
-        indent=2,
-    )
+        figures = measure_own(options.rows)
+    text = json.dumps(as_card(figures), indent=2)
     print(text)
     if options.save:
-        results = Path(__file__).parent / "results"
-        results.mkdir(exist_ok=True)
-        (results / f"{options.save}.json").write_text(text + "\n")
+        from bench.page import write_page
+
+        RESULTS.mkdir(exist_ok=True)
+        card = RESULTS / f"{options.save}.json"
+        card.write_text(text + "\n")
+        write_page(card)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ from toolbox.children.process import Children
 from toolbox.config import ConfigError, UpConfig
 from toolbox.lifetime import TaskSet
 from toolbox.state import StateDir
+from toolbox.telemetry.service import Telemetry as Exported
 from toolbox.web.endpoint import Endpoint
 from toolbox.web.metrics import Metrics
 from toolbox.web.middleware import Pipeline
@@ -142,7 +143,10 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         origins, limit = frozenset(config.allow_origins), RateLimit(config.rate_limit)
         doors = Doors(accounts, allow_origins=origins, keys=keys, upstreams=upstreams, limit=limit)
         metrics = Metrics()
-        pipeline = Pipeline(doors, metrics, source=None)
+        exported = await stack.enter_async_context(
+            Exported(config.telemetry, metrics, service="sandbox-toolbox-controlplane")
+        )
+        pipeline = Pipeline(doors, metrics, source=None, telemetry=exported)
         tasks = await stack.enter_async_context(TaskSet())
         tasks.start(metrics.watch_loop(), "event loop lag")
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"

@@ -121,6 +121,7 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
     network_allow_list: str | None = None
     domain_allow_list: str | None = None
     outbound_proxy_url: str | None = None
+    otel_endpoint_override: str | None = None
     volumes: list[VolumeMount] = []
     """As clients named them; `volume_id` is an id."""
     secrets: list[dict[str, str]] = []
@@ -215,6 +216,7 @@ class Sandbox(SandboxListItem, kw_only=True):
     build_info: BuildInfo | UnsetType = UNSET
     backup_created_at: str | UnsetType = UNSET
     outbound_proxy_url: str | UnsetType = UNSET
+    otel_endpoint_override: str | UnsetType = UNSET
 
 
 class ForkRequest(Model):

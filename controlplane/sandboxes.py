@@ -56,6 +56,7 @@ def launch_of(record: Record) -> Launch:
             proxy=record.outbound_proxy_url,
         ),
         entrypoint=record.entrypoint,
+        otel_endpoint=record.otel_endpoint_override,
     )
 
 
@@ -127,6 +128,7 @@ class Sandboxes:
             network_allow_list=wanted.network_allow_list,
             domain_allow_list=wanted.domain_allow_list,
             outbound_proxy_url=wanted.outbound_proxy_url,
+            otel_endpoint_override=wanted.otel_endpoint_override or None,
         )
 
     async def make(self, record: Record) -> Record:

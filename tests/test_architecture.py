@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 WIRE = {"routes.py", "responses.py"}
 WIRE_OF_FILES = {"routes_search.py", "archives.py", "bodies.py", "events.py", "results.py"}
 """Files that know HTTP: routes, and bodies that need the transport."""
-MECHANICS = {"children", "config", "errors", "lifetime", "logs", "paths", "state", "threads", "web"}
+MECHANICS = {"children", "config", "errors", "lifetime", "logs", "paths", "state", "telemetry", "threads", "web"}
 
 
 def imports(file: Path) -> set[str]:
@@ -96,6 +96,7 @@ HEAVY = {
     "jupyter_client",
     "jwt",
     "mss",
+    "opentelemetry",
     "prometheus_client",
     "socketio",
 }

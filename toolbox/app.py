@@ -48,6 +48,7 @@ from toolbox.ssh.server import Ssh
 from toolbox.state import StateDir
 from toolbox.system.routes import routes as system_routes
 from toolbox.system.usage import Usage
+from toolbox.telemetry.service import Telemetry
 from toolbox.web.auth import Auth, Mode
 from toolbox.web.endpoint import Endpoint
 from toolbox.web.idempotency import IdempotentCalls
@@ -151,7 +152,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     ports, loopback, idempotent = Ports(), Loopback(auth), IdempotentCalls(state.directory("idempotency"))
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
     metrics, sockets, readiness = Metrics(), Sockets(), Readiness()
-    _show_sizes(metrics, children, sockets)
+    telemetry = _telemetry(config, metrics, children, sockets)
     services: dict[type, Any] = {
         type(each): each
         for each in (
@@ -164,6 +165,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             finder,
             git,
             metrics,
+            telemetry,
             sockets,
             ports,
             loopback,
@@ -182,7 +184,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             Usage(config.work_dir),
         )
     }
-    pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE)
+    pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE, telemetry=telemetry)
     app = build_application(endpoints(), services, pipeline)
     app.on_response_prepare.append(keep_relayed_headers)
     app.on_shutdown.append(lambda _: sockets.close_all())
@@ -192,6 +194,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         tasks = await stack.enter_async_context(TaskSet())
         tasks.start(metrics.watch_loop(), "event loop lag")
         living: tuple[AbstractAsyncContextManager[Any], ...] = (
+            telemetry,
             children,
             commands,
             ports,
@@ -228,9 +231,20 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             readiness.ready = False
 
 
-def _show_sizes(metrics: Metrics, children: Children, sockets: Sockets) -> None:
+def _telemetry(config: ServeConfig, metrics: Metrics, children: Children, sockets: Sockets) -> Telemetry:
     metrics.gauge("children", "Processes started and not yet ended", children.__len__)
     metrics.gauge("websockets", "Open websockets", sockets.__len__)
+    name = config.sandbox_id
+    telemetry = Telemetry(
+        config.telemetry,
+        metrics,
+        service=f"sandbox-{name}" if name else "sandbox-toolbox",
+        attributes={"sandbox.id": name} if name else {},
+        usage=Usage(config.work_dir).telemetry,
+        command_text=config.otel_command_text,
+    )
+    children.observe = telemetry.observe_child
+    return telemetry
 
 
 def endpoints() -> Sequence[Endpoint]:

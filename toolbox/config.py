@@ -16,6 +16,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, get_args, get_type_hints
 
+from toolbox.telemetry import settings as otel
+
 MIB = 1024 * 1024
 
 
@@ -68,6 +70,8 @@ class CommonConfig:
         "days a rotated log file is kept (0: for ever)", 14, legacy="DAYTONA_DAEMON_LOG_FILE_MAX_AGE_DAYS"
     )
     log_file_compress: bool = option("compress rotated log files", True, legacy="DAYTONA_DAEMON_LOG_FILE_COMPRESS")
+    telemetry: otel.Settings = field(default_factory=otel.Settings)
+    """What is exported, from OpenTelemetry's own variables."""
 
     @property
     def bound_to_loopback(self) -> bool:
@@ -96,7 +100,7 @@ class CommonConfig:
             if text is not None:
                 values[each.name] = _parse(text, hints[each.name], each.name)
         values.setdefault("state_dir", default_state_dir(environ))
-        return cls(**values)
+        return cls(**values, telemetry=otel.Settings.load(environ))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +137,9 @@ class ServeConfig(CommonConfig):
         "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True
     )
     total_log_limit_mb: int = option("output kept of all session commands on disk, in MiB", 1024, passed_on=True)
+    otel_command_text: bool = option(
+        "put the text of commands, secrets and all, into exported spans", False, passed_on=True
+    )
     ssh_port: int | None = option("port for SSH (0: any free one); without it SSH has no port", None)
     ssh_authorized_keys: Path | None = option("file of keys that SSH lets in; the token works as a password", None)
     entrypoint: tuple[str, ...] = ()
@@ -247,9 +254,9 @@ def add_arguments(
 
 def secret_variables() -> frozenset[str]:
     """Return the environment variables that children never see."""
-    return frozenset(
-        _variable(each) for each in fields(ServeConfig) if each.metadata.get("secret") or each.name == "token_file"
-    )
+    own = {_variable(each) for each in fields(ServeConfig) if each.metadata.get("secret") or each.name == "token_file"}
+    # Where our telemetry goes, and by which key, is not for the programs of the sandbox.
+    return frozenset(own | {name for name in os.environ if name.startswith(otel.PREFIX)})
 
 
 def _variable(each: "Field[Any]") -> str:
@@ -293,6 +300,7 @@ def _passed_on(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of options that hold for every sandbox; paths as seen from here. Raises `ConfigError`."""
     _language_servers(environ)
     found = {name: command for name, command in environ.items() if name.startswith(_LANGUAGE_SERVER)}
+    found |= otel.passed_on(environ)
     hints = get_type_hints(ServeConfig)
     for each in fields(ServeConfig):
         text = environ.get(_variable(each))

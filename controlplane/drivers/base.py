@@ -101,6 +101,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = Network()
     entrypoint: list[str] = []
     """Command beside the daemon, in place of the image's."""
+    otel_endpoint: str | None = None
+    """Collector that the daemon's telemetry goes to, in place of the control plane's."""
 
 
 class Ability(StrEnum):

@@ -26,6 +26,7 @@ from toolbox.children.process import Children
 from toolbox.config import ConfigError
 from toolbox.errors import BadRequest, InsufficientStorage
 from toolbox.lifetime import TaskSet
+from toolbox.telemetry.settings import redirected
 
 _GIB = 1024**3
 _STARTS_AT_ONCE = max(2, os.cpu_count() or 1)
@@ -220,7 +221,7 @@ class ProcessDriver(Driver):
             cgroups=[str(each) for each in groups],
             mounts=mounts,
             entrypoint=launch.entrypoint,
-            variables=self._options,
+            variables=redirected(self._options, launch.otel_endpoint) if launch.otel_endpoint else self._options,
         )
 
     def _limit(self, launch: Launch) -> None:

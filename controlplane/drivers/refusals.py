@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from urllib.parse import urlsplit
 
 from controlplane.drivers.base import Resources
 from controlplane.models import CreateSandbox
@@ -17,7 +18,6 @@ _NEVER = {
     "network_allow_list": "networkAllowList",
     "domain_allow_list": "domainAllowList",
     "outbound_proxy_url": "outboundProxyUrl",
-    "otel_endpoint_override": "otelEndpointOverride",
     "linked_sandbox": "linkedSandbox",
 }
 """Fields that may only be absent, empty, zero or false: field -> wire name."""
@@ -30,8 +30,20 @@ def check_supported(wanted: CreateSandbox, *, driver: str, user: str, can_pause:
             raise BadRequest(f"{name}: the {driver} driver cannot do that")
     if wanted.auto_pause_interval and not can_pause:
         raise BadRequest(f"autoPauseInterval: the {driver} driver cannot pause sandboxes on this machine")
+    if wanted.otel_endpoint_override:
+        _check_endpoint(wanted.otel_endpoint_override)
     if wanted.user and wanted.user != user:
         check_user(wanted.user, own=user)
+
+
+def _check_endpoint(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and url.isascii() and url.isprintable()
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BadRequest("otelEndpointOverride: must be the http(s) URL of a collector")
 
 
 def check_user(name: str, *, own: str) -> pwd.struct_passwd:

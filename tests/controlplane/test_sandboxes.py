@@ -78,7 +78,7 @@ REFUSED: list[dict[str, Any]] = [
     {"networkAllowList": "10.0.0.0/8"},
     {"domainAllowList": "example.com"},
     {"outboundProxyUrl": "http://proxy"},
-    {"otelEndpointOverride": "http://otel"},
+    {"otelEndpointOverride": "collector:4318"},
     {"linkedSandbox": "other"},
     {"user": "nobody-we-know"},
     {"autoPauseInterval": -1},

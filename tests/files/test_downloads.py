@@ -17,7 +17,7 @@ import pytest
 
 from tests.files.conftest import FileServer
 from toolbox.web import downloads, sending
-from toolbox.web.file_response import disposition
+from toolbox.web.file_response import disposition, page_disposition
 
 BIG = 3_000_000
 
@@ -368,3 +368,18 @@ class TestBulk:
 )
 def test_disposition(name: str, header: str) -> None:
     assert disposition("x", name) == header
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("a b", "a b"),
+        ("naïve/日本 語", "naïve/日本 語"),
+        ('é"\\\r\n', "é__"),
+        ("日" * 85, "日" * 85),
+        ("日" * 86, "_" * 86),
+    ],
+)
+def test_a_page_is_told_names_in_utf8(name: str, plain: str) -> None:
+    value, _, exact = page_disposition("x", name).rpartition("; filename*=utf-8''")
+    assert (value, unquote(exact)) == (f'x; filename="{plain}"', name)

@@ -62,6 +62,8 @@ async def open_page(program: str, directory: Path, url: str) -> AsyncIterator[Pa
     process = await asyncio.create_subprocess_exec(
         program,
         *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+        # Nothing but the page asked for.
+        *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
         *("--remote-debugging-port=0", f"--user-data-dir={directory}", "about:blank"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

@@ -122,7 +122,7 @@ REFUSED: list[dict[str, Any]] = [
     {"network_allow_list": "10.0.0.0/8"},
     {"domain_allow_list": "example.com"},
     {"outbound_proxy_url": "http://127.0.0.1:1"},
-    {"otel_endpoint_override": "http://127.0.0.1:1"},
+    {"otel_endpoint_override": "collector:4318"},
     {"kvm": True},
     {"spot": True},
     {"linked_sandbox": "other"},

@@ -67,6 +67,10 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
         return f"out of memory ({name})" if self.oom else name
 
 
+Observer = Callable[[Sequence[str], str], Callable[[Exit], None] | None]
+"""Told that a command starts, by its words and its text; what it returns is told how it ended."""
+
+
 class Child:
     """A started process, leader of its own session. Made by `Children.spawn` only."""
 
@@ -211,6 +215,8 @@ class Children:
         self._as_user = _setpriv(self.user) if self.user else []
         # With process 1 the kernel ends all others.
         self._guard = None if lasting or os.getpid() == 1 else Guard(self._id)
+        self.observe: Observer = lambda _words, _text: None
+        """Asked at the start of every process; whoever runs a command in a process that is there already asks too."""
 
     def __len__(self) -> int:
         return len(self._children)
@@ -305,6 +311,9 @@ class Children:
             process.wait()
             raise
         self._children[child.pid] = child
+        observed = self.observe(argv, child.label)
+        if observed is not None:
+            child.ended.add_done_callback(lambda ended: observed(ended.result()))
         return child
 
 

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from toolbox.errors import FileReadFailed, ToolboxError, from_os_error
@@ -14,7 +14,7 @@ from toolbox.files.threads import FileThreads
 from toolbox.web import wire
 from toolbox.web.downloads import IN_ONE_PIECE, Download
 from toolbox.web.endpoint import JSON
-from toolbox.web.file_response import disposition
+from toolbox.web.file_response import disposition, page_disposition
 from toolbox.web.middleware import DAEMON_SOURCE, envelope
 from toolbox.web.sending import Connection
 
@@ -70,6 +70,7 @@ class _Form:
         self._chunked = request.version >= _HTTP_1_1
         self._threads = threads
         self._boundary = boundary
+        self._named = page_disposition if hdrs.ORIGIN in request.headers else disposition
         self._pending = bytearray()
 
     async def add(self, path: str, open_download: OpenDownload) -> None:
@@ -114,9 +115,9 @@ class _Form:
         self._pending += wire.encode(envelope(error, method=method, path=path, source=DAEMON_SOURCE))
 
     def _begin(self, name: str, path: str, headers: str) -> None:
-        named = disposition(f'form-data; name="{name}"', path)
+        named = self._named(f'form-data; name="{name}"', path)
         head = f"Content-Disposition: {named}\r\n{headers}\r\n"
-        self._pending += b"--%b\r\n" % self._boundary + head.encode("ascii")
+        self._pending += b"--%b\r\n" % self._boundary + head.encode()
 
     async def _flush(self) -> None:
         pending, self._pending = self._pending, bytearray()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 import uuid
+from collections.abc import Callable
 from typing import Literal
 
 from toolbox.children.journal import STDOUT, Journal
@@ -18,7 +19,14 @@ class Command:
     """Queued, then running, then exited. Whoever waits for it uses `done`."""
 
     def __init__(
-        self, text: str, journal: Journal, *, keeps_input: bool, echo: bool, identity: str | None = None
+        self,
+        text: str,
+        journal: Journal,
+        *,
+        keeps_input: bool,
+        echo: bool,
+        identity: str | None = None,
+        observed: Callable[[Exit], None] | None = None,
     ) -> None:
         self.id = identity or str(uuid.uuid4())
         self.text = text
@@ -29,6 +37,7 @@ class Command:
         self.ended_at: float | None = None
         self.done = asyncio.Event()
         self._echo = echo
+        self._observed = observed
         self._input = -1
         self._pending = bytearray()
         self._loop = asyncio.get_running_loop()
@@ -63,6 +72,8 @@ class Command:
         self.close_input()
         self.journal.finish()
         self.done.set()
+        if self._observed is not None:
+            self._observed(end)
 
     def open_input(self, descriptor: int) -> None:
         """Take the write end of its standard input (non-blocking)."""

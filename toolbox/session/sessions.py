@@ -164,7 +164,8 @@ class Sessions:
         session = self._sessions.get(session_id)
         if not text.strip():
             raise BadRequest("command must not be blank")
-        command = Command(text, self._journal(), keeps_input=keeps_input, echo=echo)
+        observed = self._children.observe(("session command",), text)
+        command = Command(text, self._journal(), keeps_input=keeps_input, echo=echo, observed=observed)
         session.submit(command)
         return command
 

@@ -21,6 +21,7 @@ from toolbox.system.models import (
     Version,
 )
 from toolbox.system.usage import Usage
+from toolbox.telemetry.service import Telemetry
 from toolbox.web.auth import Auth
 from toolbox.web.endpoint import Routes
 from toolbox.web.metrics import Metrics
@@ -69,10 +70,11 @@ async def project_dir(environment: Environment) -> Directory:
 
 
 @routes.post("/init", "Initialize")
-async def initialize(body: InitRequest, auth: Auth) -> Message:
+async def initialize(body: InitRequest, auth: Auth, telemetry: Telemetry) -> Message:
     """Take the daemon into use: from now on the given token is required, if none was before."""
     if body.token:
         auth.adopt(body.token)
+    await telemetry.initialize(body.token)
     return Message(message="initialized")
 
 

@@ -39,12 +39,31 @@ class Usage:
             timestamp_unix=int(now.timestamp()),
         )
 
+    def telemetry(self) -> dict[str, float]:
+        """Return the figures as telemetry names them: bytes, and shares in percent (reads files, as `read`)."""
+        seen = self.read()
+        return {
+            "daytona.sandbox.cpu.limit": seen.cpu_count,
+            "daytona.sandbox.cpu.utilization": seen.cpu_used_pct,
+            "daytona.sandbox.memory.limit": seen.mem_total,
+            "daytona.sandbox.memory.usage": seen.mem_used,
+            "daytona.sandbox.memory.utilization": _percent(seen.mem_used, seen.mem_total),
+            "daytona.sandbox.filesystem.total": seen.disk_total,
+            "daytona.sandbox.filesystem.usage": seen.disk_used,
+            "daytona.sandbox.filesystem.available": seen.disk_free,
+            "daytona.sandbox.filesystem.utilization": _percent(seen.disk_used, seen.disk_total),
+        }
+
     def _cpu_percent(self, limit: float) -> float:
         now, used = time.monotonic(), _cpu_seconds()
         last, self._last = self._last, (now, used)
         if last is None or now <= last[0]:
             return 0.0
         return round(max(0.0, (used - last[1]) / (now - last[0]) / limit * 100), 2)
+
+
+def _percent(part: int, whole: int) -> float:
+    return part / whole * 100 if whole else 0.0
 
 
 def _words(path: Path) -> list[str]:

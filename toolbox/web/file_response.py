@@ -14,6 +14,7 @@ from toolbox.web.sending import Connection
 
 _RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 _UNQUOTABLE = re.compile(r"[^\x20-\x7e]|[\"\\]")
+_UNQUOTABLE_IN_FORMS = re.compile(r"[\x00-\x1f\x7f\"\\]")
 _KEPT_IN_NAMES = "!#$&+-.^_`|~"
 
 _FIXED = {
@@ -35,6 +36,19 @@ def disposition(kind: str, name: str) -> str:
     """
     plain = _UNQUOTABLE.sub("_", re.sub(r"[\r\n\0]", "", name))[-_MOST_PLAIN:]
     return f"{kind}; filename=\"{plain}\"; filename*=utf-8''{quote(name, safe=_KEPT_IN_NAMES)}"
+
+
+def page_disposition(kind: str, name: str) -> str:
+    """Return a Content-Disposition value for a form that a web page reads, to be sent as UTF-8.
+
+    Browsers know `filename` alone in forms, and as UTF-8; so it is exact, but for quotes and in long names. Other
+    clients fail for one that is not ASCII.
+    """
+    value = disposition(kind, name)
+    exact = _UNQUOTABLE_IN_FORMS.sub("_", re.sub(r"[\r\n\0]", "", name))
+    if exact.isascii() or len(exact.encode()) > _MOST_PLAIN:
+        return value
+    return f'{kind}; filename="{exact}"; filename*={value.partition("; filename*=")[2]}'
 
 
 class RangeNotSatisfiable(ToolboxError):

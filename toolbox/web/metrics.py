@@ -37,7 +37,12 @@ class Metrics:
         self.events: Counter[str] = Counter()
         self.loop_lag = 0.0
         self.loop_lag_max = 0.0
-        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.record_latency: Callable[[str, float], object] | None = None
+        """Told of every answered request: its operation and seconds."""
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "event_loop_lag_seconds": ("Last delay of the event loop", lambda: self.loop_lag),
+            "event_loop_lag_max_seconds": ("Longest delay seen", lambda: self.loop_lag_max),
+        }
 
     def observe(self, operation: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -46,10 +51,16 @@ class Metrics:
         if latency is None:
             latency = self.latency[operation] = Latency()
         latency.observe(seconds)
+        if self.record_latency is not None:
+            self.record_latency(operation, seconds)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Show `read()` under `toolbox_{name}` at each scrape."""
         self._gauges[name] = (text, read)
+
+    def gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
+        """Return what each gauge means, and what reads it, by its name."""
+        return {f"toolbox_{name}": gauge for name, gauge in self._gauges.items()}
 
     async def watch_loop(self) -> None:
         """Measure for ever how late the event loop runs its timers, in seconds."""
@@ -65,11 +76,12 @@ class Metrics:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily  # noqa: PLC0415
 
         requests = CounterMetricFamily("toolbox_requests", "Requests answered", labels=["operation", "status"])
-        for (operation, status), count in self.requests.items():
+        # Copies: this runs in a thread, and requests are counted meanwhile.
+        for (operation, status), count in list(self.requests.items()):
             requests.add_metric([operation, str(status)], count)
         yield requests
         latency = HistogramMetricFamily("toolbox_request_seconds", "Time to answer", labels=["operation"])
-        for operation, histogram in self.latency.items():
+        for operation, histogram in list(self.latency.items()):
             seen, buckets = 0, []
             for bound, count in zip((*map(str, LATENCY_BOUNDS), "+Inf"), histogram.buckets, strict=True):
                 seen += count
@@ -77,13 +89,11 @@ class Metrics:
             latency.add_metric([operation], buckets, histogram.total)
         yield latency
         events = CounterMetricFamily("toolbox_events", "Things that happened", labels=["event"])
-        for event, count in self.events.items():
+        for event, count in list(self.events.items()):
             events.add_metric([event], count)
         yield events
-        yield GaugeMetricFamily("toolbox_event_loop_lag_seconds", "Last delay of the event loop", self.loop_lag)
-        yield GaugeMetricFamily("toolbox_event_loop_lag_max_seconds", "Longest delay seen", self.loop_lag_max)
-        for name, (text, read) in self._gauges.items():
-            yield GaugeMetricFamily(f"toolbox_{name}", text, read())
+        for name, (text, read) in self.gauges().items():
+            yield GaugeMetricFamily(name, text, read())
 
     def render(self) -> tuple[bytes, str]:
         """Return the Prometheus text exposition and its content type."""

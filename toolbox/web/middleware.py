@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import HttpVersion11, hdrs, web
 
 from toolbox.errors import MethodNotAllowed, NotFound, PayloadTooLarge, ToolboxError, from_os_error
+from toolbox.telemetry.service import Telemetry
 from toolbox.web import wire
 from toolbox.web.auth import PUBLIC_PATHS, Auth
 from toolbox.web.metrics import Metrics
@@ -31,7 +32,6 @@ DAEMON_SOURCE = "DAYTONA_DAEMON"
 """The `source` by which SDKs know errors of the daemon (as opposed to the sandboxes API, which sends none)."""
 _MAX_REQUEST_ID = 128
 _CLIENT_CLOSED = 499
-_CORS_EXPOSED = "Content-Disposition, Content-Length, Content-Range, ETag, Last-Modified, X-Request-Id"
 
 
 def timestamp() -> str:
@@ -74,16 +74,19 @@ class Pipeline:
 
     __middleware_version__ = 1
 
-    def __init__(self, auth: Auth, metrics: Metrics, *, source: str | None) -> None:
+    def __init__(self, auth: Auth, metrics: Metrics, *, source: str | None, telemetry: Telemetry | None = None) -> None:
         self._auth = auth
         self._metrics = metrics
         self._source = source
+        self._telemetry = telemetry
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer one request."""
         started = time.perf_counter()
         request[REQUEST_ID] = _request_id(request)
         status = _CLIENT_CLOSED
+        telemetry = self._telemetry if request.path not in PUBLIC_PATHS else None
+        span = telemetry.begin(request) if telemetry is not None else None
         try:
             response = await self._answer(request, handler)
             status = response.status
@@ -96,6 +99,8 @@ class Pipeline:
             endpoint = getattr(request.match_info.handler, "endpoint", None)
             operation = endpoint.operation if endpoint else "unknown"
             self._metrics.observe(operation, status, seconds)
+            if span is not None:
+                span.finish(operation, status, request[REQUEST_ID])
             if access.isEnabledFor(logging.INFO) and request.path not in PUBLIC_PATHS:
                 access.info("request", extra={"access": _access_fields(request, operation, status, seconds)})
 
@@ -147,7 +152,8 @@ class Pipeline:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and self._auth.allows_page(request, _intended_method(request)):
             headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _CORS_EXPOSED
+            # It stands for all, since no page may call with cookies.
+            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "*"
             headers.add(hdrs.VARY, hdrs.ORIGIN)
 
 

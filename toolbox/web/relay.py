@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from urllib.parse import unquote_plus
@@ -20,6 +20,8 @@ from toolbox.web.auth import QUERY_KEY
 from toolbox.web.server import MAX_HEADER, MAX_HEADER_FIELDS
 from toolbox.web.tunnel import Tunnels
 
+TRACE_HEADERS: web.RequestKey[Mapping[str, str]] = web.RequestKey("trace_headers", Mapping)
+"""Headers by which the next server continues the trace of a request; set where traces are exported."""
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -112,6 +114,8 @@ def request_headers(request: web.BaseRequest, *, without: Collection[str] = ()) 
         headers = _end_to_end(request.headers, {"expect", *without})
     except ValueError as error:
         raise BadRequest(str(error)) from None
+    for name, value in request.get(TRACE_HEADERS, {}).items():
+        headers[name] = value
     upgrade = _wanted_upgrade(request)
     if upgrade is not None:
         headers[hdrs.UPGRADE] = upgrade

@@ -1,0 +1,1 @@
+"""Telemetry, received by a real OTLP collector."""

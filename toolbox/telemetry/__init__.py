@@ -1,0 +1,1 @@
+"""Traces and metrics sent to an OpenTelemetry collector, where one is configured."""
