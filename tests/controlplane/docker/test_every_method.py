@@ -19,7 +19,7 @@ REFUSALS = {
         400, "BAD_REQUEST", "networkAllowList: the docker driver cannot do that"
     ),
 }
-if "secrets" in REFUSED:
+if "secrets" in REFUSED:  # of a create
     REFUSALS["Sandbox.update_secrets"] = Refusal(
         400, "NOT_SUPPORTED_BY_DRIVER", "the docker driver cannot use secrets: it has no egress proxy"
     )
