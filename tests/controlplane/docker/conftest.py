@@ -55,7 +55,8 @@ class Service:
         self._socket.unlink(missing_ok=True)
         command = ["podman", "system", "service", "--time=0", self.host]
         environment = {**self._engine.env, "TMPDIR": str(self.directory)}
-        self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        # Conmon leaves a file where it is started when a container runs out of memory.
+        self._process = subprocess.Popen(command, cwd=self.directory, env=environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_SECONDS
         while not self._socket.exists():
             assert self._process.poll() is None, "podman does not serve its API"
