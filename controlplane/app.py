@@ -21,7 +21,7 @@ from controlplane.builds import Builds
 from controlplane.copies import Copies
 from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors, tell_limits
-from controlplane.drivers.base import Driver
+from controlplane.drivers.base import Driver, DriverError
 from controlplane.drivers.process import ProcessDriver
 from controlplane.egress.proxy import Egress
 from controlplane.events import Events
@@ -214,6 +214,8 @@ async def _enter_services(
         gateway = await stack.enter_async_context(Gateway(sandboxes, upstreams, grants))
     except (StoreError, sqlite3.Error) as error:
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
+    except DriverError as error:
+        raise ConfigError(f"cannot find the sandboxes that there are: {error.message}") from None
     previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
     storage = Storage(objects, Uploads(objects), issuer)
     found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)

@@ -86,8 +86,8 @@ class Copies:
             async def copy() -> None:
                 try:
                     image = await self._driver.snapshot(record.id, self._snapshots.ref_of(wanted))
-                except ToolboxError:
-                    await self._snapshots.discard(wanted)
+                except ToolboxError as error:
+                    await self._snapshots.give_up(wanted, error.message)
                     raise
                 await self._snapshots.settle(
                     wanted,

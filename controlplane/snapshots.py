@@ -278,6 +278,14 @@ class Snapshots:
         # Its name is free from now on.
         await self._discard(await self.settle(found, state="removing", name=found.id))
 
+    async def give_up(self, snapshot: Snapshot, reason: str) -> None:
+        """Remove a snapshot that could not be made of a sandbox; what cannot be removed now stays to be removed."""
+        try:
+            await self.discard(snapshot)
+        except ToolboxError:
+            half = Image(ref=self.ref_of(snapshot))
+            await self.settle(snapshot, state="error", image=half, error_reason=reason)
+
     async def discard(self, snapshot: Snapshot) -> None:
         """Remove what there is of a snapshot that was being made of a sandbox. Raises `DriverError`."""
         await self._driver.remove_image(self.ref_of(snapshot))

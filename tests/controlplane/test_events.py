@@ -118,7 +118,7 @@ async def test_only_websockets(plane: Plane) -> None:
 
 
 async def test_who_does_not_log_in_is_cut_off(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "LOGIN_SECONDS", 0.05)
+    monkeypatch.setattr(events, "LOGIN_SECONDS", 0.5)
     async with aiohttp.ClientSession() as stranger:
         async with stranger.ws_connect(f"{plane.api_url}/socket.io/?EIO=4&transport=websocket") as ws:
             assert (await ws.receive()).data.startswith("0{")

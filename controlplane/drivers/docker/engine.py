@@ -250,18 +250,21 @@ def find_engine(configured: str | None, environ: Mapping[str, str]) -> str:
 
 def _machine(version: Mapping[str, Any], info: Mapping[str, Any]) -> Machine:
     components = [each.get("Name", "") for each in version.get("Components") or []]
-    rootless = "rootless" in str(info.get("SecurityOptions"))
+    # Docker says it in one way, Podman in the other.
+    rootless = "rootless" in str(info.get("SecurityOptions")) or bool(info.get("Rootless"))
+    # Without root there are control groups in version 2 only. Podman does not say so: it tells what the machine could.
+    controlled = not rootless or info.get("CgroupVersion") == "2"
     return Machine(
         podman=any("Podman" in name for name in components),
         cpus=max(1, info.get("NCPU") or 1),
         memory=max(1, (info.get("MemTotal") or 0) // _GIB),
         disk=_disk(info.get("DockerRootDir") or "/"),
-        limits_cpu=bool(info.get("CpuCfsQuota")),
-        limits_memory=bool(info.get("MemoryLimit")),
-        limits_swap=bool(info.get("SwapLimit")),
-        limits_pids=bool(info.get("PidsLimit")),
+        limits_cpu=controlled and bool(info.get("CpuCfsQuota")),
+        limits_memory=controlled and bool(info.get("MemoryLimit")),
+        limits_swap=controlled and bool(info.get("SwapLimit")),
+        limits_pids=controlled and bool(info.get("PidsLimit")),
         limits_disk=_limits_disk(info),
-        can_freeze=not rootless or info.get("CgroupVersion") == "2",
+        can_freeze=controlled,
         rootless=rootless,
     )
 

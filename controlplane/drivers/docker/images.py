@@ -111,10 +111,14 @@ class DockerImages:
         return found
 
     async def commit(self, container: str, ref: str, like: Image) -> Image:
-        """Make an image of a container's files, to be used like the one it was made from. Raises `DriverError`."""
+        """Make an image of a container's files, to be used like the one it was made from. Raises `DriverError`.
+
+        It stands still meanwhile, where the engine can do that.
+        """
+        pause = self._engine.machine.can_freeze
         async with self._engine.doing("copy the sandbox's files", seconds=None) as docker:
             made = docker.containers.container(container)
-            await made.commit(repository=self._repository, tag=ref, config={}, pause=True)
+            await made.commit(repository=self._repository, tag=ref, config={}, pause=pause)
         found = await self.find(self.name(ref))
         if found is None:
             raise DriverError("cannot copy the sandbox's files: the copy is gone")

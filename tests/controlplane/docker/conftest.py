@@ -41,6 +41,8 @@ class Service:
 
     def __init__(self, engine: Engine, socket: Path) -> None:
         self.host = f"unix://{socket}"
+        self.directory = socket.parent
+        """Where the engine writes what it is about to make."""
         self._engine = engine
         self._socket = socket
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,9 +54,9 @@ class Service:
             return
         self._socket.unlink(missing_ok=True)
         command = ["podman", "system", "service", "--time=0", self.host]
-        # What it was about to make goes with the tests, wherever it is ended.
-        environment = {**self._engine.env, "TMPDIR": str(self._socket.parent)}
-        self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        environment = {**self._engine.env, "TMPDIR": str(self.directory)}
+        # Conmon leaves a file where it is started when a container runs out of memory.
+        self._process = subprocess.Popen(command, cwd=self.directory, env=environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_SECONDS
         while not self._socket.exists():
             assert self._process.poll() is None, "podman does not serve its API"

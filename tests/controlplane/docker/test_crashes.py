@@ -42,7 +42,7 @@ def test_crashes(tmp_path: Path, service: Service, bundle: Path, owned: Owned) -
             state = self.server.state / "controlplane"
             assert not [each for each in _containers(owned, state).values() if each in _RUNNING]
 
-    run_machine(Here, examples=2, steps=8)
+    run_machine(Here, examples=3, steps=8)
 
 
 def _containers(owned: Owned, state: Path) -> dict[str, str]:
