@@ -169,7 +169,9 @@ async def test_another_language(serve_config: Callable[..., ServeConfig], tmp_pa
     (place.parent / "broken").mkdir()
     (place.parent / "broken/kernel.json").write_text("{")
     async with run_daemon(config) as daemon:
-        async with daemon.http.post("/env", json={"set": {"JUPYTER_PATH": str(place.parent.parent)}}) as response:
+        # In a home of its own: the shell would read the start-up files of whoever runs the tests.
+        variables = {"JUPYTER_PATH": str(place.parent.parent), "HOME": str(config.work_dir)}
+        async with daemon.http.post("/env", json={"set": variables}) as response:
             assert response.status == 200
         async with daemon.http.get("/process/interpreter/languages") as response:
             languages = (await response.json())["languages"]
