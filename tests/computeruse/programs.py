@@ -15,7 +15,7 @@ from Xlib.display import Display
 
 from tests.conftest import Daemon
 from toolbox.children import tree
-from toolbox.computeruse.windows.ewmh import is_managed
+from toolbox.computeruse.desktop.ewmh import is_answering, is_managed
 
 WINDOWS = Path(__file__).with_name("window_program.py")
 
@@ -89,7 +89,7 @@ async def openbox(home: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 
 def _wait_for_manager(name: str) -> None:
     with closing(Display(name)) as display:
-        while not is_managed(display):
+        while not (is_managed(display) and is_answering(display)):
             time.sleep(0.01)
 
 

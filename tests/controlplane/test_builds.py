@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,8 @@ async def test_snapshots_refuse_by_name(plane: Plane, wanted: dict[str, Any], pa
     assert (await plane.call("GET", "/snapshots"))["total"] == 1
 
 
-async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
+@asynccontextmanager
+async def builds_alone(tmp_path: Path) -> AsyncIterator[tuple[Builds, Objects, BuildingDriver]]:
     async with (
         SqliteRepository(tmp_path / "db") as store,
         Children() as children,
@@ -224,6 +226,11 @@ async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
         Objects(store, tmp_path / "storage") as objects,
         Builds(store, driver, objects, tmp_path / "builds") as builds,
     ):
+        yield builds, objects, driver
+
+
+async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
+    async with builds_alone(tmp_path) as (builds, _, driver):
         build = await builds.plan(CreateBuildInfo(dockerfile_content=DOCKERFILE))
         async with builds.job(build) as job:
             image = await job.image()
@@ -238,13 +245,7 @@ async def test_what_nobody_uses_goes(tmp_path: Path) -> None:
 
 
 async def test_contexts_nobody_uses_go(tmp_path: Path) -> None:
-    async with (
-        SqliteRepository(tmp_path / "db") as store,
-        Children() as children,
-        BuildingDriver(tmp_path, children, {}) as driver,
-        Objects(store, tmp_path / "storage") as objects,
-        Builds(store, driver, objects, tmp_path / "builds") as builds,
-    ):
+    async with builds_alone(tmp_path) as (builds, objects, _):
         digests = [f"{number:032x}" for number in range(3)]
         keys = [f"{organization()}/{digest}/context.tar" for digest in digests]
         other = f"{organization()}/notes.txt"

@@ -234,6 +234,7 @@ async def test_sdk(plane: Plane, tmp_path: Path) -> None:
 
 
 async def test_leaving_is_noticed(plane: Plane, sandbox: Any, ssh: Client, processes_of: Callable[..., Any]) -> None:
+    await plane.execute(sandbox, "true")  # with the first child comes the daemon's guard, which stays
     before = len(await asyncio.to_thread(processes_of, plane.state_dir))
     process = await connected(ssh)
     process.kill()

@@ -212,6 +212,7 @@ async def test_a_client_that_leaves_ends_the_search(
     path.chmod(0o755)
     monkeypatch.setattr(find, "_find_ripgrep", lambda: str(path))
     async with run_daemon(serve_config()) as daemon:
+        await daemon.execute("true")  # with the first child comes the guard, which stays
         before = set(tree.direct_children())
         asking = asyncio.ensure_future(get(daemon, "/files/find", path=".", pattern="needle"))
         while not set(tree.direct_children()) - before:

@@ -1,10 +1,14 @@
 """What the session has put on the root window (Extended Window Manager Hints)."""
 
+import time
 from typing import Any
 
 from Xlib import X
 from Xlib.display import Display
 from Xlib.error import BadWindow
+from Xlib.protocol.event import ClientMessage
+
+_LOOKS, _LOOK_SECONDS = 20, 0.005
 
 
 def is_managed(display: Display) -> bool:
@@ -18,6 +22,28 @@ def is_managed(display: Display) -> bool:
     except BadWindow:
         return False
     return bool(check) and check[0] == window[0]
+
+
+def is_answering(display: Display) -> bool:
+    """Tell whether the window manager does what it is asked. Blocks for up to 0.1 s.
+
+    Openbox says that it is there before it has read its settings; windows that come until then it never sees.
+    """
+    root = display.screen().root
+    window = root.create_window(0, 0, 1, 1, 0, X.CopyFromParent)
+    try:
+        kind = display.get_atom("_NET_REQUEST_FRAME_EXTENTS")
+        message = ClientMessage(window=window, client_type=kind, data=(32, [0] * 5))
+        root.send_event(message, event_mask=X.SubstructureNotifyMask | X.SubstructureRedirectMask)
+        display.sync()
+        for _ in range(_LOOKS):
+            if _value(display, window, "_NET_FRAME_EXTENTS"):
+                return True
+            time.sleep(_LOOK_SECONDS)
+        return False
+    finally:
+        window.destroy()
+        display.sync()
 
 
 def has_desktop_and_panel(display: Display) -> bool:

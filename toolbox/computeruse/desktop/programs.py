@@ -207,6 +207,7 @@ class Session(Program):
         more = {"DESKTOP_SESSION": "xfce", "XDG_CURRENT_DESKTOP": "XFCE", "XDG_MENU_PREFIX": "xfce-"}
         await self.spawn([SESSIONS[self._session]], more=more if self._session == "xfce4" else None)
         await self.until(lambda: self._xserver.run(ewmh.is_managed))
+        await self.until(lambda: self._xserver.run(ewmh.is_answering))
         if self._session == "xfce4":
             # Settings of the user may have no panel: that is no failure.
             with contextlib.suppress(TimeoutError):
