@@ -67,8 +67,8 @@ class Server:
         return found
 
     def memory(self) -> dict[str, int]:
-        """Return the memory of each toolboxd, its share of what is shared included, in bytes."""
-        return {name: _proportional_size(pid) for name, pid in self.toolboxds().items()}
+        """Return the memory that each toolboxd has for itself, in bytes."""
+        return {name: _own_memory(pid) for name, pid in self.toolboxds().items()}
 
     def descriptors(self) -> dict[str, int]:
         """Return how many descriptors each toolboxd has open."""
@@ -130,8 +130,7 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def _proportional_size(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no Pss of {pid}")
+def _own_memory(pid: int) -> int:
+    """Return what a process does not share: the share of what it does depends on who else is there."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))

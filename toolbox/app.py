@@ -24,6 +24,7 @@ from toolbox.files.threads import FileThreads
 from toolbox.git.native import Native
 from toolbox.git.routes import routes as git_routes
 from toolbox.git.service import Git
+from toolbox.heap import give_back
 from toolbox.interpreter.contexts import Contexts
 from toolbox.interpreter.kernels import Kernels
 from toolbox.interpreter.routes import routes as interpreter_routes
@@ -192,7 +193,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     app.on_shutdown.append(ssh.close_connections)
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(TaskSet())
-        tasks.start(metrics.watch_loop(), "event loop lag")
+        _look_after_itself(tasks, metrics)
         living: tuple[AbstractAsyncContextManager[Any], ...] = (
             telemetry,
             children,
@@ -229,6 +230,11 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             yield Running(port, generated, ssh.port)
         finally:
             readiness.ready = False
+
+
+def _look_after_itself(tasks: TaskSet, metrics: Metrics) -> None:
+    tasks.start(metrics.watch_loop(), "event loop lag")
+    tasks.start(give_back(metrics.requests.total), "free memory")
 
 
 def _telemetry(config: ServeConfig, metrics: Metrics, children: Children, sockets: Sockets) -> Telemetry:

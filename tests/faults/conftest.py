@@ -195,9 +195,11 @@ async def remote(tmp_path: Path, environ: None, reap_orphans: None) -> AsyncIter
     (tmp_path / "work").mkdir()
 
     async def start(*options: str, before: Sequence[str] = (), **env: str) -> Remote:
+        errors = (tmp_path / "stderr").open("ab")
         process = await asyncio.create_subprocess_exec(
             *(*before, sys.executable, "-m", "toolbox", "serve", "--port", "0", "--work-dir", "work", *options),
             stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
             cwd=tmp_path,
             env={
                 **os.environ,
@@ -209,6 +211,7 @@ async def remote(tmp_path: Path, environ: None, reap_orphans: None) -> AsyncIter
                 **env,
             },
         )
+        errors.close()
         assert process.stdout is not None
         async with asyncio.timeout(60):
             found = re.search(rb"port (\d+)\n", await process.stdout.readline())

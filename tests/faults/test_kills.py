@@ -121,6 +121,7 @@ async def test_kill_any_child_at_any_moment(remote: Start, seed: int) -> None:
                     os.kill(pid, signal.SIGKILL)
                     killed[name] += 1
         stop.set()
+    assert not [line for line in (daemon.home / "stderr").read_text().splitlines() if '"level": "error"' in line]
     print(dict(killed), dict(done))
     await daemon.works()
     assert (await daemon.call("DELETE", "/process/session/_session"))[0] in (204, 404)

@@ -45,6 +45,9 @@ class XServer:
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(_forget)  # nobody is there to be told
+            raise
         except TimeoutError:
             self.disconnect()  # ends the wait in the thread
             # Not waited for: an X server that hangs does not let a new connection be made either, nor given up.

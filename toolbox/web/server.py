@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import math
 import os
 import resource
 import socket
@@ -142,7 +143,8 @@ class _EnvelopeServer(web.Server):
         self.pipeline = pipeline
         self.open_connections = 0
         # The rest of the descriptors is for what connections ask for: were all taken, nothing could be answered.
-        self.most_connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.most_connections = math.inf if descriptors == resource.RLIM_INFINITY else descriptors // 2
         self._plain_factory = plain.request_factory
         self._prefixes = prefixes
         self._mount = mount
