@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,13 +12,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.conftest import TOKEN
+from tests.fuzz.conftest import TOKEN, some
 from tests.fuzz.servers import URL, Server
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 _numbers = count()
 
 WORDS = (
@@ -59,18 +57,6 @@ SOCKETS = (
     "/computeruse/screenshot/stream?fuzz={}",
     "/files/watch?path=.",
 )
-
-
-def some(examples: int) -> settings:
-    """Return the settings of a search, always the same one unless more was asked for."""
-    return settings(
-        max_examples=EXAMPLES or examples,
-        derandomize=not EXAMPLES,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],
-    )
 
 
 async def converse(server: Server, path: str, messages: Sequence[str | bytes], garbage: bytes) -> None:

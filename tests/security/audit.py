@@ -14,7 +14,7 @@ from typing import Any
 from toolbox.config import CommonConfig, ServeConfig, UpConfig
 from toolbox.logs import _JsonFormatter
 
-SHORTEST = 6
+SHORTEST = 8
 """Characters of a secret that cannot stand in a log by chance."""
 VARIABLES = frozenset(
     f"TOOLBOX_{each.name.upper()}"
