@@ -234,7 +234,7 @@ class Toolboxd:
 
     def __init__(self, process: asyncio.subprocess.Process, secrets: Collection[str] = ()) -> None:
         self.process = process
-        self._secrets = secrets
+        self._secrets = {*secrets}
 
     async def line(self, start: str) -> str:
         """Return the rest of the first line on stdout that begins with `start`."""
@@ -242,7 +242,9 @@ class Toolboxd:
         async with asyncio.timeout(30):
             async for line in self.process.stdout:
                 if line.startswith(start.encode()):
-                    return line.decode().removeprefix(start).strip()
+                    rest = line.decode().removeprefix(start).strip()
+                    self._secrets |= {rest} if start in audit.ANNOUNCED else set()
+                    return rest
         _, errors = await self.process.communicate()
         raise AssertionError(f"no line {start!r}: {errors.decode()}")
 

@@ -16,6 +16,8 @@ from toolbox.logs import _JsonFormatter
 
 SHORTEST = 8
 """Characters of a secret that cannot stand in a log by chance."""
+ANNOUNCED = ("TOOLBOX_TOKEN=", "export DAYTONA_API_KEY=")
+"""How the lines begin by which a server tells its own secret, on standard output and nowhere else."""
 VARIABLES = frozenset(
     f"TOOLBOX_{each.name.upper()}"
     for config in (ServeConfig, UpConfig)
@@ -47,6 +49,7 @@ class Listener(logging.Handler):
         super().__init__()
         self.setFormatter(_JsonFormatter())
         self.lines: list[str] = []
+        self.secrets: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith(("toolbox", "controlplane", "aiohttp", "asyncio")):
@@ -56,21 +59,27 @@ class Listener(logging.Handler):
 @contextmanager
 def listening(monkeypatch: Any) -> Iterator[Listener]:
     """Collect the log, and the secrets of configurations that are made meanwhile; look at the end."""
-    secrets: set[str] = set()
+    listener = Listener()
     load = CommonConfig.load.__func__  # type: ignore[attr-defined]
 
     def noting(cls: type[CommonConfig], *arguments: Any) -> CommonConfig:
         config: CommonConfig = load(cls, *arguments)
         values = (getattr(config, each.name) for each in fields(config) if each.metadata.get("secret"))
-        secrets.update(value for value in values if value and len(value) >= SHORTEST)
+        listener.secrets.update(value for value in values if value and len(value) >= SHORTEST)
         return config
 
     monkeypatch.setattr(CommonConfig, "load", classmethod(noting))
-    listener = Listener()
     root = logging.getLogger()
     root.addHandler(listener)
     try:
         yield listener
     finally:
         root.removeHandler(listener)
-    check("\n".join(listener.lines), secrets)
+    check("\n".join(listener.lines), listener.secrets)
+
+
+def note(secret: str) -> None:
+    """Tell who listens of a secret that a server has made for itself."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Listener):
+            handler.secrets.add(secret)
