@@ -16,6 +16,7 @@ from controlplane.states import State
 from controlplane.steps import Steps
 from toolbox.errors import ToolboxError
 from toolbox.lifetime import TaskSet
+from toolbox.web.middleware import STARTED
 
 if TYPE_CHECKING:
     from socketio import AsyncServer
@@ -97,6 +98,12 @@ class Events:
         request[_LOGIN] = login
         try:
             response: web.StreamResponse = await server.handle_request(request)
+        except (ValueError, TypeError, LookupError):
+            if STARTED not in request:
+                raise
+            # The library's way to say that what came is no packet: the client's affair, and no news for our log.
+            raise ConnectionAbortedError("a client of events sent what is no packet") from None
+        else:
             return response
         finally:
             login.cancel()
@@ -114,6 +121,8 @@ class Events:
                     cors_allowed_origins=origins,
                     max_http_buffer_size=MAX_MESSAGE,
                     async_handlers=False,
+                    # It logs as errors, with a traceback each, what strangers send.
+                    engineio_logger=_silent(),
                 )
                 self._server.on("connect", self._connect)
                 self._server.on("disconnect", self._disconnect)
@@ -129,6 +138,9 @@ class Events:
             caller = await self._accounts.identify([token] if isinstance(token, str) else [], wanted)
         except ToolboxError as error:
             raise ConnectionRefusedError(error.message) from None
+        except Exception:
+            log.exception("a login for events failed")
+            raise ConnectionRefusedError("internal error") from None
         request[_LOGIN].cancel()
         client = _Client(request, str(token), wanted, caller.organization_id, self._links.toolbox(request))
         self._clients[sid] = client
@@ -189,6 +201,12 @@ class Events:
 
 
 _LOGIN: web.RequestKey["asyncio.Task[None]"] = web.RequestKey("login", asyncio.Task)
+
+
+def _silent() -> logging.Logger:
+    logger = logging.getLogger("engineio.server")
+    logger.setLevel(logging.CRITICAL)
+    return logger
 
 
 async def _cut_later(request: web.Request) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from tests.security import audit
 from toolbox.app import running
 from toolbox.children import tree
 from toolbox.config import ServeConfig
@@ -66,6 +67,13 @@ def nothing_left() -> Iterator[None]:
     left = [stat for pid in tree.direct_children() if pid not in before and (stat := tree.read_stat(pid)) is not None]
     assert not left, "processes left behind"
     assert len(os.listdir("/proc/self/fd")) <= descriptors + 1, "descriptors left behind"
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail the test in which a server logs a secret that it was given."""
+    with audit.listening(monkeypatch):
+        yield
 
 
 @pytest.fixture
@@ -209,7 +217,8 @@ async def start_toolboxd(tmp_path: Path, environ: None) -> AsyncIterator[Callabl
                 **(env or {}),
             },
         )
-        toolboxd = Toolboxd(process)
+        toolboxd = Toolboxd(process, audit.given(argv, env or {}))
+        toolboxd.state_dir = tmp_path / "state"
         started.append(toolboxd)
         return toolboxd
 
@@ -221,8 +230,11 @@ async def start_toolboxd(tmp_path: Path, environ: None) -> AsyncIterator[Callabl
 class Toolboxd:
     """A `toolboxd` process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    state_dir: Path
+
+    def __init__(self, process: asyncio.subprocess.Process, secrets: Collection[str] = ()) -> None:
         self.process = process
+        self._secrets = {*secrets}
 
     async def line(self, start: str) -> str:
         """Return the rest of the first line on stdout that begins with `start`."""
@@ -230,7 +242,9 @@ class Toolboxd:
         async with asyncio.timeout(30):
             async for line in self.process.stdout:
                 if line.startswith(start.encode()):
-                    return line.decode().removeprefix(start).strip()
+                    rest = line.decode().removeprefix(start).strip()
+                    self._secrets |= {rest} if start in audit.ANNOUNCED else set()
+                    return rest
         _, errors = await self.process.communicate()
         raise AssertionError(f"no line {start!r}: {errors.decode()}")
 
@@ -244,6 +258,7 @@ class Toolboxd:
             self.process.terminate()
         _, errors = await asyncio.wait_for(self.process.communicate(), 30)
         assert self.process.returncode is not None
+        audit.check(errors.decode("utf-8", "replace"), self._secrets)
         return self.process.returncode, errors.decode()
 
 

@@ -21,6 +21,8 @@ from toolbox.config import MIB, CommonConfig, ConfigError
 
 _QUEUE_RECORDS = 10_000
 _DAY = 86_400
+_INDISCREET = "aiosqlite"
+"""What at debug writes down every value that it is given, secrets among them."""
 
 
 class _JsonFormatter(logging.Formatter):
@@ -108,6 +110,7 @@ def logging_to(config: CommonConfig) -> Iterator[None]:
     root = logging.getLogger()
     root.addHandler(entry)
     root.setLevel(level)
+    logging.getLogger(_INDISCREET).setLevel(max(level, logging.INFO))
     writer.start()
     try:
         yield

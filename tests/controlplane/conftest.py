@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from controlplane.app import running
+from tests.security import audit
 from toolbox.config import UpConfig
 
 
@@ -65,6 +66,7 @@ async def plane_on(
         running(config) as server,
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {server.api_key}"}) as http,
     ):
+        audit.note(server.api_key)
         plane = Plane(server.port, server.api_key, state_dir, http)
         plane.ssh_port = server.ssh_port
         yield plane

@@ -9,10 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.fuzz.servers import URL, USER, Server, started
 
 TOKEN = "a-token-of-the-fuzz-tests"
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+"""Examples of each search; 0: a few, always the same."""
+
+
+def some(examples: int) -> settings:
+    """Return the settings of a search that has `examples` where no more are asked for."""
+    return settings(
+        max_examples=EXAMPLES or examples,
+        derandomize=not EXAMPLES,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
 
 
 def cell_directory(factory: pytest.TempPathFactory) -> Path:

@@ -1,7 +1,6 @@
 """Random requests by the API documents of both servers: they answer, in the documented form, and never fail."""
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, cast
@@ -9,7 +8,7 @@ from typing import Any, cast
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import Case as AnyCase
 from schemathesis import GenerationMode
@@ -18,14 +17,12 @@ from schemathesis.specs.openapi import checks
 
 import controlplane.app
 import toolbox.app
-from tests.fuzz.conftest import TOKEN
+from tests.fuzz.conftest import TOKEN, some
 from tests.fuzz.servers import PORT, URL, Server
 from toolbox.web.auth import PUBLIC_PATHS
 from toolbox.web.endpoint import Endpoint
 from toolbox.web.openapi import build_document
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-"""Requests for each operation; 0: a few, always the same."""
 ANSWER_SECONDS = 60
 CHECKS: Sequence[CheckFunction] = (
     checks.status_code_conformance,
@@ -95,14 +92,7 @@ def fuzz(operation: Any, examples: int, run: Callable[[Case, Credentials], None]
         {}, optional={"Authorization": words.map("Bearer {}".format) | words, "X-Daytona-Preview-Token": words}
     )
 
-    @settings(
-        max_examples=EXAMPLES or examples,
-        derandomize=not EXAMPLES,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],
-    )
+    @some(examples)
     @given(case=cases, credentials=credentials, known=st.booleans())
     def search(case: Case, credentials: Credentials, known: bool) -> None:
         if known and not case.operation.definition.raw["operationId"].lower().startswith(("delete", "remove")):
@@ -150,7 +140,7 @@ def conform(case: Case, response: requests.Response) -> None:
 def test_daemon(open_daemon: Server, name: str) -> None:
     if "/computeruse/" in daemon_operations()[name].path:
         open_daemon.session.post(f"{URL}/computeruse/start", timeout=60).raise_for_status()
-    fuzz(daemon_operations()[name], 15, lambda case, headers: conform(case, send(open_daemon, case, headers)))
+    fuzz(daemon_operations()[name], 10, lambda case, headers: conform(case, send(open_daemon, case, headers)))
 
 
 @pytest.mark.parametrize("name", sorted(control_plane_operations()))
@@ -158,7 +148,7 @@ def test_control_plane(control_plane: Server, name: str) -> None:
     def run(case: Case, _: Credentials) -> None:
         conform(case, send(control_plane, case, {"Authorization": f"Bearer {TOKEN}"}))
 
-    fuzz(control_plane_operations()[name], COSTLY.get(name, 15), run)
+    fuzz(control_plane_operations()[name], COSTLY.get(name, 10), run)
 
 
 def refuse(server: Server, case: Case, headers: Mapping[str, str], *, is_open: bool) -> None:
@@ -178,7 +168,7 @@ def test_daemon_with_a_token(guarded_daemon: Server) -> None:
     refuse_all(guarded_daemon, daemon_operations(), PUBLIC_PATHS)
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     for name in LOCKS_OUT:
-        fuzz(daemon_operations()[name], 15, lambda case, _: conform(case, send(guarded_daemon, case, bearer)))
+        fuzz(daemon_operations()[name], 10, lambda case, _: conform(case, send(guarded_daemon, case, bearer)))
 
 
 def test_control_plane_without_a_key(control_plane: Server) -> None:

@@ -287,3 +287,40 @@ async def test_a_session_writes_through_no_link_of_the_workload(box: Sandbox) ->
         assert answer["output"] == "evil\n"
     assert (victim.read_text(), victim.stat().st_uid) == ("of root", 0)
     assert sorted(os.listdir(box.directory)) == ["state", "token", "victim", "work"]
+
+
+async def test_the_desktop_is_led_to_no_file_or_socket_of_root(place: Path) -> None:
+    """What root makes for VNC, and connects to, is beside what the workload user can exchange."""
+    async with sandbox(place, "--desktop", "openbox", "--vnc-port", "0", "--novnc-port", "0") as box:
+        await box.call("POST", "/computeruse/start")
+        first = (await box.call("GET", "/computeruse/process/x11vnc/status"))["pid"]
+        words = Path(f"/proc/{first}/cmdline").read_text().split("\0")
+        own, victim = Path(words[words.index("-unixsock") + 1]).parent, place / "victim"
+        victim.write_text("of root")
+        victim.chmod(0o600)
+        for trap in (own / "vnc-password", own / "novnc"):
+            await box.execute(f"ln -sfn {victim} {trap}")
+        refused = f"ln -s {victim} {own.parent}/vnc-password; mv {own} {own}.away; touch {own.parent}/novnc/vnc.html"
+        assert "Permission denied" in await box.execute(f"({refused}) 2>&1; true")
+        await box.execute(f"kill -9 {first}")
+        async with asyncio.timeout(60):
+            while (now := await box.call("GET", "/computeruse/process/x11vnc/status")) and (
+                not now["running"] or now.get("pid") == first
+            ):
+                await asyncio.sleep(0.1)
+        assert (victim.read_text(), victim.stat().st_uid) == ("of root", 0)
+        heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def of_root(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            said = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            heard.set_result(said)
+
+        server = await asyncio.start_unix_server(of_root, place / "root.socket")
+        await box.execute(f"ln -sfn {place}/root.socket {own}/vnc")
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await box.http.ws_connect("/computeruse/vnc/websockify")
+        assert await asyncio.wait_for(heard, 20) == b""
+        server.close()
+        await server.wait_closed()

@@ -36,10 +36,10 @@ _NO_DESCRIPTOR_SECONDS = 0.5
 _REMEMBERED = 100
 _PR_SET_CHILD_SUBREAPER = 36
 _MISLEADING = (
-    *("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "MALLOC_"),
-    *("NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR", "LANGUAGE", "OUTPUT_CHARSET"),
+    *("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH"),
+    *("NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TZDIR"),
 )
-"""How variables begin that loader and libc do not heed in a program with privileges, and those of translations."""
+"""How variables begin by which loader and libc find files, and that they do not heed in a program with privileges."""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,7 +288,7 @@ class Children:
         environment = {**env, tree.MARKER: marker}
         # setpriv keeps the vfork; Popen's own `user` falls back to fork, slow from a large process. But setpriv begins
         # as root, and the child's variables, which are the client's, must not tell it what to load.
-        as_user = [] if any(name.startswith(_MISLEADING) for name in environment) else self._as_user
+        as_user = [] if any(map(_misleads, environment.items())) else self._as_user
         user = None if as_user else self.user
         with self._scores:
             process = subprocess.Popen(
@@ -330,6 +330,11 @@ def _take_ignored_signals() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             with contextlib.suppress(ValueError):  # not the main thread
                 signal.signal(number, lambda *_: None)
+
+
+def _misleads(variable: tuple[str, str]) -> bool:
+    name, value = variable
+    return name.startswith(_MISLEADING) or (name == "LANGUAGE" and "/" in value)
 
 
 def _setpriv(user: pwd.struct_passwd) -> list[str]:

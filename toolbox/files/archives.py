@@ -9,6 +9,8 @@ from toolbox.files.unpack import Unpacking
 from toolbox.web.file_response import disposition
 
 _TYPES = {"tar": "application/x-tar", "gz": "application/gzip", "zst": "application/zstd"}
+ARCHIVE_TYPES = ", ".join(_TYPES.values())
+"""What an archive may come as."""
 
 
 async def send_archive(request: web.Request, archive: Archive) -> web.StreamResponse:

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from toolbox import paths
 from toolbox.files import search
-from toolbox.files.archives import receive_archive, send_archive
+from toolbox.files.archives import ARCHIVE_TYPES, receive_archive, send_archive
 from toolbox.files.events import send_events
 from toolbox.files.find import Finder
 from toolbox.files.models import (
@@ -68,7 +68,7 @@ async def wait_for_file(query: WaitQuery, files: Files) -> WaitAnswer:
     return await files.wait(query)
 
 
-@routes.get("/files/archive", "DownloadArchive", produces="application/x-tar")
+@routes.get("/files/archive", "DownloadArchive", produces=ARCHIVE_TYPES)
 async def download_archive(request: web.Request, query: ArchiveQuery, files: Files) -> web.StreamResponse:
     """Send what is in a directory as one tar archive, plain or compressed.
 

@@ -61,7 +61,7 @@ async def delete_session(session_id: str, sessions: Sessions) -> None:
     await sessions.delete(session_id)
 
 
-@routes.post("/process/session/{session_id}/exec", "SessionExecuteCommand", idempotent=True)
+@routes.post("/process/session/{session_id}/exec", "SessionExecuteCommand", other_statuses=[202], idempotent=True)
 async def execute(
     request: web.Request, session_id: str, body: ExecuteSessionRequest, sessions: Sessions
 ) -> ExecuteSessionResponse | web.StreamResponse:

@@ -44,6 +44,7 @@ class Endpoint:
     operation: str
     tag: str
     status: int
+    other_statuses: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     consumes: str = "application/json"
     produces: str = "application/json"
@@ -165,6 +166,7 @@ class Routes:
         operation: str,
         *,
         status: int = 200,
+        other_statuses: Sequence[int] = (),
         aliases: Sequence[str] = (),
         consumes: str = "application/json",
         produces: str = "application/json",
@@ -174,7 +176,8 @@ class Routes:
     ) -> Callable[[Function], Function]:
         """Register an endpoint.
 
-        `consumes` and `produces` describe raw bodies; `hidden` keeps it out of OpenAPI; `idempotent` makes it heed the
+        `other_statuses` are those of success beside `status`; `consumes` and `produces` (several, comma-separated)
+        describe raw bodies; `hidden` keeps it out of OpenAPI; `idempotent` makes it heed the
         `Idempotency-Key` header; with `optional_body` a body that is missing or no JSON object counts as `{}`.
         """
 
@@ -190,6 +193,7 @@ class Routes:
                     operation=operation,
                     tag=self.tag,
                     status=status,
+                    other_statuses=tuple(other_statuses),
                     aliases=tuple(aliases),
                     consumes=consumes,
                     produces=produces,

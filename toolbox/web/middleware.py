@@ -130,7 +130,8 @@ class Pipeline:
 
     def error_response(self, error: ToolboxError, request: web.BaseRequest) -> web.Response:
         """Return the enveloped answer for `error`."""
-        body = envelope(error, method=request.method, path=request.path, source=self._source)
+        path = request.get(LOGGED_PATH, request.path)
+        body = envelope(error, method=request.method, path=path, source=self._source)
         headers = {**error.headers, hdrs.CONTENT_TYPE: "application/json"}
         response = web.Response(body=wire.encode(body), status=error.status, headers=headers)
         if isinstance(error, PayloadTooLarge):

@@ -83,7 +83,7 @@ def _operation(endpoint: Endpoint, envelope: dict[str, Any]) -> dict[str, Any]:
         "summary": endpoint.summary,
         "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
         "responses": {
-            str(endpoint.status): _success(endpoint),
+            **{str(status): _success(endpoint) for status in (endpoint.status, *endpoint.other_statuses)},
             "default": {"description": "An error", "content": {"application/json": {"schema": envelope}}},
         },
     }
@@ -103,7 +103,7 @@ def _success(endpoint: Endpoint) -> dict[str, Any]:
     if kinds:
         answer["content"] = {"application/json": {"schema": _schema(kinds[0])}}
     elif endpoint.produces != "application/json":
-        answer["content"] = {endpoint.produces: {"schema": {}}}
+        answer["content"] = {kind.strip(): {"schema": {}} for kind in endpoint.produces.split(",")}
     return answer
 
 
