@@ -100,9 +100,17 @@ def test_help_agrees_with_the_readme(word: str, capsys: pytest.CaptureFixture[st
         flags = set(re.findall(r"^  --([\w-]+)", text, re.MULTILINE))
         assert flags == options({"serve": ServeConfig, "up": UpConfig}[word]).keys()
     else:
-        names = [line.partition(" | ")[0] for line in section("Commands").splitlines() if "`toolboxd " in line]
+        names = [
+            line.partition(" | ")[0] for line in section("Commands").splitlines() if line.startswith("| `toolboxd ")
+        ]
         told = {name.removeprefix("toolboxd ") for cell in names for name in in_backticks(cell)}
         assert told == set(re.findall(r"^    ([a-z][a-z-]*)(?:  |$)", text, re.MULTILINE))
+
+
+def test_every_extra_is_told() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    told = re.findall(r"^\| `([a-z]+)` \|", section("Commands"), re.MULTILINE)
+    assert set(told) == extras - {"dev"}
 
 
 def test_the_architecture_names_what_there_is() -> None:
