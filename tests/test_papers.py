@@ -100,9 +100,33 @@ def test_help_agrees_with_the_readme(word: str, capsys: pytest.CaptureFixture[st
         flags = set(re.findall(r"^  --([\w-]+)", text, re.MULTILINE))
         assert flags == options({"serve": ServeConfig, "up": UpConfig}[word]).keys()
     else:
-        names = [line.partition(" | ")[0] for line in section("Commands").splitlines() if "`toolboxd " in line]
+        names = [
+            line.partition(" | ")[0] for line in section("Commands").splitlines() if line.startswith("| `toolboxd ")
+        ]
         told = {name.removeprefix("toolboxd ") for cell in names for name in in_backticks(cell)}
         assert told == set(re.findall(r"^    ([a-z][a-z-]*)(?:  |$)", text, re.MULTILINE))
+
+
+def test_every_extra_is_told() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    told = re.findall(r"^\| `([a-z]+)` \|", section("Commands"), re.MULTILINE)
+    assert set(told) == extras - {"dev"}
+
+
+def test_the_architecture_names_what_there_is() -> None:
+    """`area.module.Class` of the daemon, and `controlplane.module`."""
+    places = (ROOT, ROOT / "toolbox", ROOT / "toolbox/computeruse")
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    names = re.findall(r"`([a-z]\w*(?:\.[a-z]\w*)+(?:\.[A-Z]\w*)?|[a-z]\w*\.[A-Z]\w*)`", text)
+    ours = [name for name in names if any((place / name.partition(".")[0]).is_dir() for place in places)]
+    assert len(ours) > 10
+    for name in ours:
+        module, _, last = name.rpartition(".") if re.search(r"\.[A-Z]\w*$", name) else (name, "", "")
+        path = module.replace(".", "/")
+        found = [
+            each for place in places for each in (place / f"{path}.py", *(place / path).glob("*.py")) if each.exists()
+        ]
+        assert any(f"class {last}" in each.read_text() for each in found), name
 
 
 def test_the_changelog_knows_this_version() -> None:
