@@ -32,6 +32,8 @@ def daemon(directory: str, program: Sequence[str] = ("toolbox", "serve")) -> Ite
         env={
             **os.environ,
             "HOME": directory,
+            # Programs run in this Python: it has matplotlib, and no shim before it.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "TOOLBOX_STATE_DIR": f"{directory}/.state",
             "TOOLBOX_RESOLUTION": "1920x1080",
         },
