@@ -186,12 +186,6 @@ def _talking(*command: str) -> Iterator[Callable[[bytes], bytes]]:
         process.communicate()
 
 
-def shell_line(_: Target) -> Figures:
-    """`echo hi` in a shell that is there."""
-    with _talking("/bin/bash") as ask:
-        return {"bare_shell_line_ms": median_ms(lambda: ask(b"echo hi\n"), 500)}
-
-
 def python_line(_: Target) -> Figures:
     """A line of Python in a process that is there."""
     with _talking(sys.executable, "-u", "-c", "import sys\nfor line in sys.stdin: exec(line)") as ask:
@@ -337,7 +331,6 @@ BESIDE: dict[str, tuple[Callable[[Target], Figures], ...]] = {
     "replace_text": (rewrite,),
     "interpreter_run": (python_line,),
     "interpreter_contexts": (python_start,),
-    "session_execute": (shell_line,),
     "pty_echo": (terminal_echo,),
     "pty_throughput": (terminal_output,),
     "mouse": (x_input,),

@@ -28,7 +28,15 @@ def daemon(directory: str, program: Sequence[str] = ("toolbox", "serve")) -> Ite
         [sys.executable, "-m", *program, "--port", "0", "--work-dir", directory],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "TOOLBOX_STATE_DIR": f"{directory}/.state", "TOOLBOX_RESOLUTION": "1920x1080"},
+        # A home of its own: programs of the desktop remember there what earlier ones left.
+        env={
+            **os.environ,
+            "HOME": directory,
+            # Programs run in this Python: it has matplotlib, and no shim before it.
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "TOOLBOX_STATE_DIR": f"{directory}/.state",
+            "TOOLBOX_RESOLUTION": "1920x1080",
+        },
     )
     try:
         assert process.stdout is not None

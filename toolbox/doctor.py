@@ -24,6 +24,7 @@ _LANGUAGE_SERVERS = {
 _MODULES = {
     "aiosqlite": "`toolboxd up`, the sandboxes API",
     "jupyter_client": "code interpreter",
+    "opentelemetry": "export of telemetry",
     "ipykernel": "code interpreter, unless the sandbox's python3 has ipykernel",
 }
 _DESKTOP = {

@@ -41,7 +41,10 @@ def accessibility(target: Target) -> Figures:
 
     with session(target) as (run, _):
         run("mousepad --disable-server", run_async=True)
+        deadline = time.monotonic() + 30
         while not find(text):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the editor does not show its text: is mousepad there?")
             time.sleep(0.1)
         figures = {
             "a11y_nodes": float(len(find(everything))),

@@ -15,6 +15,7 @@ from Xlib.display import Display
 
 from tests.computeruse.desktops import color, geometry, get, post, until
 from tests.conftest import Daemon, Toolboxd, run_daemon
+from toolbox.children import tree
 from toolbox.computeruse.desktop import ewmh
 from toolbox.config import ServeConfig
 
@@ -189,6 +190,8 @@ async def test_the_x_server_dies_while_calls_run(openbox: Daemon) -> None:
     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
     os.kill(pid, signal.SIGKILL)
     assert set(await asyncio.gather(*calls)) <= {200, 503}
+    while tree.read_stat(pid) is not None:  # its socket has gone before the daemon can have noticed
+        await asyncio.sleep(0.01)
     await post(openbox, "start")
     await post(openbox, "resize", width=640, height=480)
 

@@ -395,3 +395,13 @@ def test_png_without_isal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert base64.b64decode(json.loads(made[-1].json)) == made[-1].image
     assert made[0].hash == made[1].hash
     assert made[0].image != made[1].image
+
+
+async def test_the_first_screenshot_of_a_desktop_started_again(bare: Daemon) -> None:
+    assert await status(bare, FULL) == 200
+    # Every client is told: an event that nobody has read when the server goes.
+    assert (await bare.execute("xmodmap -e 'keycode 200 = a'"))["exitCode"] == 0
+    for action in ("stop", "start"):
+        async with bare.http.post(f"/computeruse/{action}") as response:
+            assert response.status == 200
+    assert await status(bare, FULL) == 200

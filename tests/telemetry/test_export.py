@@ -230,10 +230,21 @@ async def test_a_collector_that_is_away_harms_nothing(
         assert len(errors.splitlines()) <= 3, errors
 
 
-async def test_what_cannot_be_exported_is_said(start_toolboxd: Callable[..., Awaitable[Toolboxd]]) -> None:
-    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "the protocol is http/protobuf, not grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "k3y-of-the-collector", "a header for the collector is malformed"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "its variables cannot be used (ValueError)"),
+    ],
+)
+async def test_what_cannot_be_exported_is_said(
+    start_toolboxd: Callable[..., Awaitable[Toolboxd]], variable: str, value: str, said: str
+) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", variable: value}
     toolboxd = await start_toolboxd("serve", "--port", "0", env=env)
     await toolboxd.port()
     code, errors = await toolboxd.end()
     assert code == 0
-    assert "the protocol is http/protobuf, not grpc" in errors
+    assert said in errors
+    assert "k3y" not in errors

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -85,11 +86,12 @@ class XServer:
 
     def _lost(self) -> bool:
         """Tell whether the server of the kept connection has gone; another one may have its name by now."""
+        poll = select.poll()
         try:
-            return not self._connection.display.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
+            # Not by reading: events that nobody read may lie before the end.
+            poll.register(self._connection.display.socket, select.POLLRDHUP)
+            return bool(poll.poll(0))
+        except (OSError, ValueError):
             return True
 
     def _close(self) -> None:

@@ -29,6 +29,8 @@ _NOISY = (
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.sdk._shared_internal",
 )
+_TELLS_HEADERS = "opentelemetry.util.re"
+"""Its warnings repeat headers, which hold the key of the collector."""
 _SELDOM_SECONDS = 3600.0
 _USAGE_FRESH_SECONDS = 0.5
 _SERVER_ERROR = 500
@@ -75,9 +77,11 @@ class Export:
     ) -> None:
         named = {} if settings.named else {"service.name": service}
         resource = Resource.create({**named, "service.version": __version__, **attributes, **settings.attributes})
-        self._seldom = _Seldom()
-        for name in _NOISY:
-            logging.getLogger(name).addFilter(self._seldom)
+        self._filters: list[tuple[logging.Logger, Callable[[logging.LogRecord], bool]]]
+        self._filters = [(logging.getLogger(_TELLS_HEADERS), _without_values)]
+        self._filters += [(logging.getLogger(name), _Seldom().filter) for name in _NOISY]
+        for logger, each in self._filters:
+            logger.addFilter(each)
         base = settings.endpoint.rstrip("/") if settings.endpoint else None
         self._traces = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.tracer = self._traces.get_tracer(NAME, __version__) if settings.traces else None
@@ -125,18 +129,23 @@ class Export:
         """Send what is left, and stop. Blocks as long as the collector does not answer."""
         self._traces.shutdown()
         self._metrics.shutdown()
-        for name in _NOISY:
-            logging.getLogger(name).removeFilter(self._seldom)
+        for logger, each in self._filters:
+            logger.removeFilter(each)
 
 
-class _Seldom(logging.Filter):
+def _without_values(record: logging.LogRecord) -> bool:
+    record.msg, record.args = "a header for the collector is malformed: name=value, URL-encoded", ()
+    return True
+
+
+class _Seldom:
     """Lets one record through in an hour: a collector that is away is no news."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._last = -_SELDOM_SECONDS
 
     def filter(self, _: logging.LogRecord) -> bool:
+        """Tell whether a record is let through."""
         now = time.monotonic()
         if now - self._last < _SELDOM_SECONDS:
             return False

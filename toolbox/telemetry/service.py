@@ -78,6 +78,9 @@ class Telemetry:
                 except ImportError as error:
                     why = f"it needs the extra sandbox-toolbox[telemetry]: {error}"
                     log.warning("telemetry is not exported", extra={"fields": {"why": why}})
+                except Exception as error:  # noqa: BLE001 -- whatever the SDK finds wrong with its variables
+                    why = f"its variables cannot be used ({type(error).__name__})"
+                    log.warning("telemetry is not exported", extra={"fields": {"why": why}})
 
     def _made(self, headers: Mapping[str, str]) -> "Export":
         module = importlib.import_module("toolbox.telemetry.export")
