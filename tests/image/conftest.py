@@ -186,13 +186,6 @@ def sandbox_image(build_stage: BuildStage) -> str:
     return build_stage("sandbox")
 
 
-@pytest.fixture(scope="session")
-def daemon_image(build_stage: BuildStage) -> str:
-    """Return the name of the image that others copy the daemon from."""
-    build_stage("daemon")
-    return f"{NAME}:daemon"
-
-
 @pytest.fixture
 def start_container(engine: Engine) -> Iterator[StartContainer]:
     """Return a function that runs an image with the daemon's port published; all are removed with the test."""
