@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: run test fuzz check format bench stress gallery bundle install dev oldest sdks system-packages clean
+.PHONY: run test test-images fuzz check format bench stress gallery bundle images install dev oldest sdks system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
@@ -34,6 +34,12 @@ gallery: dev  ## one picture of the plots that charts are tested with, and what 
 	$(BIN)/python -m tests.charts.sheet build/gallery.png
 
 bundle: build/bundle/LICENSE  ## the daemon with its own Python, loader and libc, in one folder for any Linux
+
+images:  ## the container images: daemon, sandbox (the default) and desktop
+	./images/build daemon sandbox desktop
+
+test-images: dev system-packages  ## all tests of the images, those of the desktop's too
+	TEST_DESKTOP_IMAGE=1 $(BIN)/pytest tests/image
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev

@@ -25,7 +25,7 @@ from bundle import libraries
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent
-_EXTRAS = "controlplane,docker,interpreter,telemetry"
+_EXTRAS = "controlplane,desktop,docker,interpreter,jwt,storage,telemetry"
 _OLDEST_LIBC = (2, 35)
 """The first with C.UTF-8 built in; `--argv0` of the loader came two versions earlier."""
 _LEFT_OUT = (

@@ -18,6 +18,10 @@ from toolbox.web.auth import Auth
 _MAX_SOCKET_PATH = 107
 _SOCKET_NAME = 42
 """Length of `/{id}.sock`."""
+_MAX_TEMPORARY = 60
+"""Bytes of a temporary directory's path: programs keep sockets there. Chromium adds 44, and does not start without."""
+_LINK_NAME = 13
+"""Characters of a sandbox's id that name the short way to its temporary directory."""
 _LOG_TAIL = 256 * 1024
 
 
@@ -44,9 +48,10 @@ def boot_id() -> str:
 class Place:
     """The directories and files of one sandbox. All calls block."""
 
-    def __init__(self, root: Path, socket: Path) -> None:
+    def __init__(self, root: Path, socket: Path, link: Path) -> None:
         self.root = root
         self.socket = socket
+        self._link = link
         self.home = root / "home"
         self.temporary = root / "tmp"
         self.state = root / "state"
@@ -61,9 +66,18 @@ class Place:
             directory.mkdir(mode=0o700)
         store_secret(self.token_file, Auth.generate_token())
 
+    def temporary_path(self) -> Path:
+        """Return the path of the temporary directory that the sandbox is told: short, for sockets. Raises `OSError`."""
+        if len(os.fsencode(self.temporary)) <= max(_MAX_TEMPORARY, len(os.fsencode(self._link))):
+            return self.temporary
+        self._link.unlink(missing_ok=True)
+        self._link.symlink_to(self.temporary)
+        return self._link
+
     def remove(self) -> None:
         """Remove everything. Raises `OSError`."""
         self.socket.unlink(missing_ok=True)
+        self._link.unlink(missing_ok=True)
         remove_tree(self.root)
 
     def give_to(self, uid: int, gid: int) -> None:
@@ -98,6 +112,7 @@ class Place:
         """The daemon has ended: remove what only lives with it."""
         self._identity.unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
+        self._link.unlink(missing_ok=True)
 
     def remembered(self) -> tree.Stat | None:
         """Return the recorded daemon's process if it still runs."""
@@ -128,7 +143,7 @@ def _make_removable(_function: object, path: str, _error: object) -> None:
 
 
 class Places:
-    """The directory that holds all sandboxes, and the one that holds their sockets."""
+    """The directory that holds all sandboxes, and those that hold their sockets and the short ways to them."""
 
     def __init__(self, state_dir: Path) -> None:
         self.root = state_dir / "sandboxes"
@@ -136,7 +151,8 @@ class Places:
         fits = len(os.fsencode(near)) + _SOCKET_NAME <= _MAX_SOCKET_PATH
         # A socket's path is short by the kernel's rule; a state directory need not be.
         digest = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
-        self.sockets = near if fits else Path(tempfile.gettempdir()) / f"toolboxd-{os.getuid()}-{digest}"
+        self._short = Path(tempfile.gettempdir()) / f"toolboxd-{os.getuid()}-{digest}"
+        self.sockets = near if fits else self._short
         self.images = state_dir / "images"
         self.name = f"toolboxd-{digest[:8]}"
         """What names things of this state directory where there are others."""
@@ -144,22 +160,25 @@ class Places:
     def open(self) -> None:
         """Create the directories. Raises `ConfigError`."""
         try:
-            for directory in (self.root, self.sockets, self.images):
+            for directory in (self.root, self.sockets, self._short, self.images):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.sockets.lstat()
+            found = {directory: directory.lstat() for directory in (self.sockets, self._short)}
         except OSError as error:
             raise ConfigError(f"cannot keep sandboxes: {error}") from None
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise ConfigError(f"somebody else can write to {self.sockets}")
+        for directory, status in found.items():
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+                raise ConfigError(f"somebody else can write to {directory}")
 
     def close(self) -> None:
-        """Remove the directory of sockets if it is empty."""
-        with contextlib.suppress(OSError):
-            self.sockets.rmdir()
+        """Remove the directories of sockets and short ways if they are empty."""
+        for directory in {self.sockets, self._short}:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
 
     def of(self, sandbox_id: str) -> Place:
         """Return the place of one sandbox."""
-        return Place(self.root / sandbox_id, self.sockets / f"{sandbox_id}.sock")
+        link = self._short / sandbox_id[:_LINK_NAME]
+        return Place(self.root / sandbox_id, self.sockets / f"{sandbox_id}.sock", link)
 
     def image(self, ref: str) -> Path:
         """Return the file of an image."""

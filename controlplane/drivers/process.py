@@ -190,9 +190,11 @@ class ProcessDriver(Driver):
 
     def _prepare(self, launch: Launch, place: Place) -> Surroundings:
         """Make what the daemon is started in."""
-        home, temporary, mounts = place.home, place.temporary, list[tuple[str, str]]()
+        home, mounts = place.home, list[tuple[str, str]]()
         workload = self._workload(launch)
-        if workload is not None:
+        if workload is None:
+            temporary = place.temporary_path()
+        else:
             home, temporary = Path(workload.pw_dir), Path(_TEMPORARY.format(launch.id))
             mounts += [(str(place.home), str(home)), (str(place.temporary), str(temporary))]
         for mount in launch.mounts:

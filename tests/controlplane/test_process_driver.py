@@ -75,6 +75,23 @@ async def test_idle_sandboxes_are_stopped_or_paused(plane: Plane) -> None:
         assert "autoPauseInterval" in refusal["message"]
 
 
+async def test_programs_can_keep_sockets_in_the_temporary_directory(plane: Plane) -> None:
+    sandbox = await plane.create()
+    # A browser's, and what it is about: a socket's path has 107 bytes at most.
+    path = "$TMPDIR/org.chromium.Chromium.abcdef/SingletonSocket"
+    await plane.execute(sandbox, "mkdir $TMPDIR/org.chromium.Chromium.abcdef")
+    bind = "import os, socket; socket.socket(socket.AF_UNIX).bind(os.path.expandvars('%s'))"
+    for _ in range(2):
+        command = f'rm -f {path}; {sys.executable} -c "{bind % path}"; ls {path} | wc -l'
+        assert await plane.execute(sandbox, command) == "1"
+        await plane.call("POST", f"/sandbox/{sandbox['id']}/stop")
+        await plane.call("POST", f"/sandbox/{sandbox['id']}/start")
+    short = Path(await plane.execute(sandbox, "echo $TMPDIR"))
+    assert short.exists()
+    await plane.call("DELETE", f"/sandbox/{sandbox['id']}")
+    assert not short.is_symlink()
+
+
 async def test_volume_in_home(plane: Plane) -> None:
     found = await volume(plane)
     assert found["state"] == "ready"

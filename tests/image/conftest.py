@@ -18,6 +18,9 @@ import pytest
 
 from tests.conftest import ALLOWED_SKIP
 
+# The desktop image takes minutes to build: not with all other tests, but by `make test-images`.
+collect_ignore = [] if os.environ.get("TEST_DESKTOP_IMAGE") else ["test_desktop.py"]
+
 ROOT = Path(__file__).parents[2]
 PORT = 2280
 NAME = "localhost/sandbox-toolbox-test"
@@ -26,6 +29,8 @@ _LABEL = "sandbox-toolbox-test=1"
 """By this the images of earlier runs are found and removed, an hour later: no other run still needs them then."""
 _UNAVAILABLE = 75
 _END_SECONDS = 30
+STOP_SECONDS = 30
+"""Within these a container has to end by SIGTERM; a machine busy with others takes a while to remove it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Container:
         self._engine = engine
         self._process = process
         self._errors = errors
+        self._exports: dict[str, str] = {}
 
     def line(self, start: str) -> str:
         """Return the rest of the first line on stdout that begins with `start`."""
@@ -67,6 +73,15 @@ class Container:
                 return line.removeprefix(start).strip()
         self._errors.seek(0)
         raise AssertionError(f"no line {start!r}: {self._errors.read()}")
+
+    def exports(self) -> dict[str, str]:
+        """Return the environment of a client of the sandboxes API that runs in it, once that is ready."""
+        if not self._exports:
+            self.line("export DAYTONA_API_URL=")
+            key = self.line("export DAYTONA_API_KEY=")
+            url = f"http://127.0.0.1:{self.port}/api"
+            self._exports = {**os.environ, "DAYTONA_API_URL": url, "DAYTONA_API_KEY": key}
+        return self._exports
 
     @property
     def port(self) -> int:
@@ -81,6 +96,10 @@ class Container:
             connection.request(method, path, None if body is None else json.dumps(body), headers or {})
             response = connection.getresponse()
             return response.status, json.loads(response.read())
+
+    def exec(self, *command: str, options: Sequence[str] = ()) -> str:
+        """Run a command in it and return what it prints; it must succeed."""
+        return self._engine.call("exec", *options, self.name, *command)
 
     def terminate(self, seconds: float) -> int:
         """Send SIGTERM and return the exit code, which must come in time."""
@@ -135,28 +154,36 @@ def engine() -> Engine:
     return Engine(found["CONTAINER_ENGINE"], Path(found["BUILD_ARGS_FILE"]).read_text().split(), env)
 
 
-def _build_stage(engine: Engine, stage: str, lock: Path) -> str:
-    # One at a time, so that the second test process finds all layers made by the first.
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        # The stage they are copied from gets a name too: what has one is kept for the next run.
-        for each in ("build", stage):
-            image = engine.build("--target", each, "--tag", f"{NAME}:{each}", str(ROOT))
-        engine.call("image", "prune", "--force", "--filter", f"label={_LABEL}", "--filter", "until=1h")
-    return image
+BuildStage = Callable[[str], str]
 
 
 @pytest.fixture(scope="session")
-def sandbox_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+def build_stage(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> BuildStage:
+    """Return a function that builds a stage of the Dockerfile as `make images` does, and returns the image's id."""
+    shared, made = tmp_path_factory.getbasetemp().parent, dict[str, str]()
+
+    def build(stage: str) -> str:
+        if stage not in made:
+            # One at a time, so that the second test process finds all layers made by the first.
+            with (shared / "image.lock").open("w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                id_file = shared / f"image-{stage}"
+                options = f"--quiet --label={_LABEL} --iidfile={id_file}"
+                env = {**engine.env, "IMAGE": NAME, "BUILD_OPTIONS": options}
+                command = [str(ROOT / "images/build"), stage]
+                done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stdout + done.stderr
+                made[stage] = id_file.read_text()
+                engine.call("image", "prune", "--force", "--filter", f"label={_LABEL}", "--filter", "until=1h")
+        return made[stage]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def sandbox_image(build_stage: BuildStage) -> str:
     """Return the id of the default image."""
-    return _build_stage(engine, "sandbox", tmp_path_factory.getbasetemp().parent / "image.lock")
-
-
-@pytest.fixture(scope="session")
-def daemon_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the name of the image that others copy the daemon from."""
-    _build_stage(engine, "daemon", tmp_path_factory.getbasetemp().parent / "image.lock")
-    return f"{NAME}:daemon"
+    return build_stage("sandbox")
 
 
 @pytest.fixture
