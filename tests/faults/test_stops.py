@@ -50,7 +50,7 @@ async def test_children_that_go_on_have_lost_nothing(remote: Start) -> None:
     daemon = await remote()
     assert (await daemon.call("POST", "/process/session", {"sessionId": "halted"}))[0] == 201
     command = asyncio.create_task(daemon.session("halted", "seq 1 10; kill -STOP $$; seq 11 20; (exit 4)"))
-    shell = await _child(daemon, "toolbox-session-")
+    shell = await _child(daemon, "/session-")
     await daemon.until(lambda: daemon.children()[shell] == "T")
     os.kill(shell, signal.SIGCONT)
     status, answer = await command

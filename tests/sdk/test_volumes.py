@@ -87,6 +87,8 @@ async def test_snapshot_of_a_sandbox(sdk: Sdk, make: Make) -> None:
     assert (await copy.process.exec("cat d/link")).result == "kept\n"
     with pytest.raises(DaytonaConflictError):
         await box.create_snapshot(name)
+    await copy.delete(wait=True)
+    await sdk.daytona.snapshot.delete(name)
 
 
 @scenario
