@@ -21,6 +21,7 @@ from controlplane.builds import Builds
 from controlplane.copies import Copies
 from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors, tell_limits
+from controlplane.draining import Draining
 from controlplane.drivers.base import Driver, DriverError
 from controlplane.drivers.process import ProcessDriver
 from controlplane.egress.proxy import Egress
@@ -142,7 +143,8 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         accounts = await stack.enter_async_context(Accounts(store, key, tokens))
         origins, limit = frozenset(config.allow_origins), RateLimit(config.rate_limit)
         doors = Doors(accounts, allow_origins=origins, keys=keys, upstreams=upstreams, limit=limit)
-        metrics = Metrics()
+        metrics, draining = Metrics(), Draining(config.drain_seconds)
+        metrics.gauge("requests_under_way", "Requests being answered", draining.__len__)
         exported = await stack.enter_async_context(
             Exported(config.telemetry, metrics, service="sandbox-toolbox-controlplane")
         )
@@ -154,7 +156,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         services = await _enter_services(
             stack, config, directory, store, upstreams, keys, issuer, links, doors, sole=sole
         )
-        services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics}
+        services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics, Draining: draining}
         services[Events] = await stack.enter_async_context(Events(services[Sandboxes].steps, accounts, links, origins))
         server = Server(build_control_plane(services, pipeline), pipeline, mount=links.mount)
         await server.start()
@@ -168,6 +170,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         local = f"http://{_WILDCARDS.get(config.host, config.host)}:{port}"
         base = config.public_url or local
         await asyncio.to_thread(store_secret, directory / ADDRESS_FILE, f"{local}/api")
+        await stack.enter_async_context(draining)
         yield Running(port, f"{base.rstrip('/')}/api", key, gateway.port, links.storage_port)
 
 
@@ -271,7 +274,8 @@ def build_control_plane(services: Mapping[type, Any], pipeline: Pipeline) -> web
     app.on_response_prepare.append(keep_relayed_headers)
     app.on_response_prepare.append(finish_preview)
     app.on_response_prepare.append(tell_limits)
-    app.middlewares.insert(0, Witness(services[Audit]))
+    app.on_response_prepare.append(services[Draining].end_connection)
+    app.middlewares[:0] = [services[Draining], Witness(services[Audit])]
     app.on_shutdown.append(services[Events].close)
     app.on_shutdown.append(services[Proxy].close_tunnels)
     app.on_shutdown.append(services[Previews].close_tunnels)
