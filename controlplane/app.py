@@ -21,6 +21,7 @@ from controlplane.builds import Builds
 from controlplane.copies import Copies
 from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors, tell_limits
+from controlplane.draining import Draining
 from controlplane.drivers.base import DriverError
 from controlplane.drivers.process import ProcessDriver
 from controlplane.egress.proxy import Egress
@@ -135,7 +136,8 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         accounts = await stack.enter_async_context(Accounts(ground.store, ground.api_key, tokens))
         origins, limit = frozenset(config.allow_origins), RateLimit(config.rate_limit)
         doors = Doors(accounts, allow_origins=origins, keys=keys, upstreams=upstreams, limit=limit)
-        metrics = Metrics()
+        metrics, draining = Metrics(), Draining(config.drain_seconds)
+        metrics.gauge("requests_under_way", "Requests being answered", draining.__len__)
         exported = await stack.enter_async_context(
             Exported(config.telemetry, metrics, service="sandbox-toolbox-controlplane")
         )
@@ -145,7 +147,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"
         links = Links(config.public_url, listening_at, config.preview_domain)
         services = await _enter_services(stack, ground, directory, upstreams, keys, issuer, links, doors)
-        services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics}
+        services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics, Draining: draining}
         services[Events] = await stack.enter_async_context(Events(services[Sandboxes].steps, accounts, links, origins))
         server = Server(build_control_plane(services, pipeline), pipeline, mount=links.mount)
         await server.start()
@@ -159,6 +161,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         local = f"http://{_WILDCARDS.get(config.host, config.host)}:{port}"
         base = config.public_url or local
         await asyncio.to_thread(store_secret, directory / ADDRESS_FILE, f"{local}/api")
+        await stack.enter_async_context(draining)
         yield Running(port, f"{base.rstrip('/')}/api", ground.api_key, gateway.port, links.storage_port)
 
 
@@ -241,7 +244,8 @@ def build_control_plane(services: Mapping[type, Any], pipeline: Pipeline) -> web
     app.on_response_prepare.append(keep_relayed_headers)
     app.on_response_prepare.append(finish_preview)
     app.on_response_prepare.append(tell_limits)
-    app.middlewares.insert(0, Witness(services[Audit]))
+    app.on_response_prepare.append(services[Draining].end_connection)
+    app.middlewares[:0] = [services[Draining], Witness(services[Audit])]
     app.on_shutdown.append(services[Events].close)
     app.on_shutdown.append(services[Proxy].close_tunnels)
     app.on_shutdown.append(services[Previews].close_tunnels)

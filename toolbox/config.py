@@ -222,6 +222,7 @@ class UpConfig(CommonConfig):
     jwt_audience: str | None = option("audience that a JWT must be for", None)
     jwt_issuer: str | None = option("issuer that a JWT must be from", None)
     rate_limit: int | None = option("calls of the API that one key may make in a minute; without it any number", None)
+    drain_seconds: int = option("seconds that running requests have to end in after SIGTERM; /readyz says 503", 0)
     storage_port: int | None = option(
         "port for object storage over TLS (0: any free one), which the Python SDK needs; without it, /s3 without TLS",
         None,
