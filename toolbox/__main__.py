@@ -166,6 +166,7 @@ def _ca(config: UpConfig) -> int:
 def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Run `serve` with logging set up; the event it gets is set by SIGTERM and SIGINT. Raises `ConfigError`."""
     from toolbox.logs import logging_to  # noqa: PLC0415
+    from toolbox.places import writable_places  # noqa: PLC0415
     from toolbox.threads import ThreadPool  # noqa: PLC0415
 
     async def guarded() -> int:
@@ -177,7 +178,7 @@ def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awai
         return await serve(stop)
 
     _raise_file_limit()
-    with logging_to(config):
+    with logging_to(config), writable_places(config):
         try:
             return asyncio.run(guarded())
         except OSError as error:
