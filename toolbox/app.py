@@ -3,6 +3,7 @@
 Services are entered in the order written here and left in reverse. Adding an area is its service and its routes here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ from toolbox.system.routes import routes as system_routes
 from toolbox.system.usage import Usage
 from toolbox.telemetry.service import Telemetry
 from toolbox.web.auth import Auth, Mode
+from toolbox.web.drain import Drain
 from toolbox.web.endpoint import Endpoint, Services
 from toolbox.web.idempotency import IdempotentCalls
 from toolbox.web.loopback import Loopback
@@ -113,8 +115,13 @@ def build_auth(config: ServeConfig) -> tuple[Auth, str | None]:
 
 
 @asynccontextmanager
-async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[Running]:
-    """Run the daemon. `sole`: it has the process for itself. Raises `ConfigError`, and `OSError` from listening."""
+async def running(
+    config: ServeConfig, *, sole: bool = False, hurry: asyncio.Event | None = None
+) -> AsyncIterator[Running]:
+    """Run the daemon. `sole`: it has the process for itself; `hurry`: set, requests under way are not waited for.
+
+    Raises `ConfigError`, and `OSError` from listening.
+    """
     auth, generated = build_auth(config)
     state = StateDir.open(config.state_dir)
     environment = Environment(
@@ -190,7 +197,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             Usage(config.work_dir),
         )
     }
-    pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE, telemetry=telemetry)
+    drain = Drain(readiness, sockets)
+    pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE, telemetry=telemetry, drain=drain)
     app = _application(services, pipeline)
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(TaskSet())
@@ -230,7 +238,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         try:
             yield Running(port, generated, ssh.port)
         finally:
-            readiness.ready = False
+            await drain.finish(config.drain_seconds, hurry or asyncio.Event())
 
 
 def _application(services: Services, pipeline: Pipeline) -> web.Application:

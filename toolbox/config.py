@@ -45,7 +45,7 @@ def home_of(environ: Mapping[str, str]) -> Path:
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """Return where state is kept when nothing is configured: below the home directory, or where that cannot be, /tmp."""
+    """Return where state is kept when nothing is configured: below the home directory, or in /tmp."""
     base = environ.get("XDG_STATE_HOME")
     if base:
         return Path(base) / "sandbox-toolbox"
@@ -138,6 +138,7 @@ class ServeConfig(CommonConfig):
     max_recordings: int = option("recordings of the desktop under way at once", 4, passed_on=True)
     recording_limit_minutes: int = option("minutes after which a recording ends by itself", 240, passed_on=True)
     recordings_limit_mb: int = option("size of all recordings together, in MiB", 10 * 1024, passed_on=True)
+    drain_seconds: int = option("seconds that requests under way get when the daemon is told to end", 0)
     output_limit_mb: int = option("output kept of one command, in MiB", 128, passed_on=True)
     session_log_limit_mb: int = option(
         "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True

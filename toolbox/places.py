@@ -23,7 +23,7 @@ _BELOW_HOME = ".cache/toolbox-tmp"
 
 @contextmanager
 def writable_places(config: CommonConfig) -> Iterator[None]:
-    """See to a directory for temporary files, and say in the log where everything is, and what cannot be written to.
+    """See to a directory for temporary files, and say in the log what cannot be written to.
 
     Where `$TMPDIR` and `/tmp` cannot be written to, it is below the home directory, or else the state directory, and
     `$TMPDIR` says so to all that is started. Raises `ConfigError` where there is none.
@@ -34,6 +34,7 @@ def writable_places(config: CommonConfig) -> Iterator[None]:
         yield
         return
     path = _temporary_below(config)
+    log.info("%s cannot be written to; temporary files are in %s", _USUAL, path)
     lock = _take(path)
     os.environ["TMPDIR"] = tempfile.tempdir = str(path)
     try:
@@ -86,13 +87,11 @@ def _take(path: Path) -> int:
 
 
 def _tell(config: CommonConfig) -> None:
-    home = home_of(os.environ)
-    places = {"home": home, "state": config.state_dir, "temporary": Path(tempfile.gettempdir())}
-    if isinstance(config, ServeConfig):
-        places["work"] = config.work_dir
-    log.info("directories", extra={"fields": {name: str(path) for name, path in places.items()}})
+    """Say what cannot be written to, and what is elsewhere for that; nothing where all is as usual."""
     if isinstance(config, ServeConfig) and config.user is not None:
         return  # root can write, and what the other user can is that user's
-    for name in ("home", "work"):
-        if name in places and not can_write(places[name]):
-            log.warning("the %s directory %s cannot be written to", name, places[name])
+    home = home_of(os.environ)
+    if not can_write(home):
+        log.warning("the home directory %s cannot be written to; state is kept in %s", home, config.state_dir)
+    if isinstance(config, ServeConfig) and config.work_dir != home and not can_write(config.work_dir):
+        log.warning("the work directory %s cannot be written to", config.work_dir)

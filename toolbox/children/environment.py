@@ -52,7 +52,7 @@ class Environment:
             entry = pwd.getpwnam(user)
             self._variables |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
         elif not _has_name(os.getuid()):
-            # Programs that ask who they are (Python's getpass, and libraries by it) look here first, and fail otherwise.
+            # Programs that ask who they are (Python's getpass, and libraries by it) look here first, or fail.
             self._variables = {"USER": str(os.getuid()), "LOGNAME": str(os.getuid()), **self._variables}
         self._variables |= variables or {}
 
