@@ -28,6 +28,7 @@ from toolbox.git.native import Native
 from toolbox.git.routes import routes as git_routes
 from toolbox.git.service import Git
 from toolbox.heap import give_back
+from toolbox.incarnation import Incarnation
 from toolbox.interpreter.contexts import Contexts
 from toolbox.interpreter.kernels import Kernels
 from toolbox.interpreter.routes import routes as interpreter_routes
@@ -145,8 +146,13 @@ async def running(
         entrypoint_waits=auth.by_init,
     )
     terminals = Terminals(children, environment)
-    kernels = Kernels(children, environment, pythons, directory=state.directory("kernels"), spares=config.spare_kernels)
-    contexts = Contexts(kernels, environment, limit=config.max_contexts)
+    incarnation = Incarnation()
+    kernels = Kernels(
+        *(children, environment, pythons, incarnation),
+        directory=state.directory("kernels"),
+        spares=config.spare_kernels,
+    )
+    contexts = Contexts(kernels, environment, incarnation, limit=config.max_contexts)
     computer_use = ComputerUse(children, environment, config, state.directory("computeruse"))
     desktop = computer_use.desktop
     recordings = Recordings(
@@ -165,7 +171,9 @@ async def running(
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
     metrics, sockets, readiness = Metrics(), Sockets(), Readiness()
     telemetry = _telemetry(config, metrics, children, sockets)
-    initialization = Initialization(auth, environment, telemetry, start_entrypoint=sessions.start_entrypoint)
+    initialization = Initialization(
+        auth, environment, telemetry, incarnation, start_entrypoint=sessions.start_entrypoint
+    )
     services: dict[type, Any] = {
         type(each): each
         for each in (
