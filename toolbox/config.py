@@ -39,14 +39,20 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def home_of(environ: Mapping[str, str]) -> Path:
+    """Return the home directory; the root where nothing says which it is."""
+    return Path(environ.get("HOME") or "/")
+
+
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """Return where state is kept when nothing is configured."""
+    """Return where state is kept when nothing is configured: below the home directory, or in /tmp."""
     base = environ.get("XDG_STATE_HOME")
-    home = Path(environ.get("HOME") or "/")
     if base:
         return Path(base) / "sandbox-toolbox"
-    if os.access(home, os.W_OK):
-        return home / ".local/state/sandbox-toolbox"
+    path = home_of(environ) / ".local/state/sandbox-toolbox"
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    if os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+        return path
     return Path("/tmp") / f"sandbox-toolbox-{os.getuid()}"  # noqa: S108 -- created 0700 and checked for its owner
 
 
@@ -132,6 +138,7 @@ class ServeConfig(CommonConfig):
     max_recordings: int = option("recordings of the desktop under way at once", 4, passed_on=True)
     recording_limit_minutes: int = option("minutes after which a recording ends by itself", 240, passed_on=True)
     recordings_limit_mb: int = option("size of all recordings together, in MiB", 10 * 1024, passed_on=True)
+    drain_seconds: int = option("seconds that requests under way get when the daemon is told to end", 0)
     output_limit_mb: int = option("output kept of one command, in MiB", 128, passed_on=True)
     session_log_limit_mb: int = option(
         "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True
@@ -375,7 +382,7 @@ def _recordings_dir(config: ServeConfig, environ: Mapping[str, str]) -> Path:
     """Return where the reference keeps recordings, in the home of whom they belong to; else the state directory."""
     if config.user is not None:
         return Path(pwd.getpwnam(config.user).pw_dir) / ".daytona/recordings"
-    home = Path(environ.get("HOME") or "/")
+    home = home_of(environ)
     return home / ".daytona/recordings" if os.access(home, os.W_OK) else config.state_dir / "recordings"
 
 
