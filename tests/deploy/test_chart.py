@@ -26,7 +26,7 @@ def helm() -> Helm:
 
 def leaves(values: Object, above: str = "") -> dict[str, Any]:
     """Return the values by their dotted names."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict) and name not in OPEN:
             found |= leaves(value, f"{above}{name}.")
