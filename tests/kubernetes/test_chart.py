@@ -17,15 +17,14 @@ EVERYTHING = {"get", "list", "watch", "create", "patch", "delete"}
 RIGHTS: dict[tuple[str, str], set[str]] = {
     ("agents.x-k8s.io", "sandboxes"): EVERYTHING,
     ("extensions.agents.x-k8s.io", "sandboxclaims"): EVERYTHING,
-    ("extensions.agents.x-k8s.io", "sandboxtemplates"): EVERYTHING,
-    ("extensions.agents.x-k8s.io", "sandboxwarmpools"): EVERYTHING,
+    ("extensions.agents.x-k8s.io", "sandboxtemplates"): EVERYTHING - {"get", "patch"},
+    ("extensions.agents.x-k8s.io", "sandboxwarmpools"): EVERYTHING - {"get"},
+    ("", "pods"): EVERYTHING - {"patch"},
+    ("", "pods/log"): {"get"},
     ("", "configmaps"): EVERYTHING,
     ("", "secrets"): EVERYTHING,
-    ("", "persistentvolumeclaims"): EVERYTHING,
-    ("networking.k8s.io", "networkpolicies"): EVERYTHING - {"watch"},
-    ("", "pods"): {"get", "list", "watch", "delete"},
-    ("", "pods/log"): {"get"},
-    ("", "events"): {"get", "list"},
+    ("", "persistentvolumeclaims"): {"create", "delete"},
+    ("networking.k8s.io", "networkpolicies"): {"create", "patch", "delete"},
     ("coordination.k8s.io", "leases"): EVERYTHING | {"update"},
 }
 SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
