@@ -7,10 +7,13 @@ from typing import Self
 
 from aiohttp import hdrs, web
 
+from controlplane.doors import operation_of
 from toolbox.errors import Unavailable
 from toolbox.web.middleware import Handler
 
 LINGER_SECONDS = 2.0
+_ENDLESS = frozenset({"events"})
+"""Operations that nobody waits for: their clients connect anew, to another replica."""
 
 
 class Draining:
@@ -57,6 +60,8 @@ class Draining:
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer one request."""
+        if operation_of(request) in _ENDLESS:
+            return await handler(request)
         self._under_way += 1
         try:
             return await handler(request)

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from tests.deploy.chart import CHART, ROOT, VALUES, Helm, Object, of_kind, pod_specs
+from tests.deploy.chart import ROOT, VALUES, Helm, Object, of_kind, pod_specs
 from tests.kubernetes.cluster import Cluster, Namespace, eventually
+from tests.kubernetes.release import SMALL, Release, restricted_namespace
 
 OTHERS = {"HTTPRoute", "ServiceMonitor"}
 """Kinds whose CRDs this cluster has not."""
@@ -27,7 +26,6 @@ RIGHTS: dict[tuple[str, str], set[str]] = {
     ("networking.k8s.io", "networkpolicies"): {"create", "patch", "delete"},
     ("coordination.k8s.io", "leases"): EVERYTHING | {"update"},
 }
-SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +35,8 @@ def helm() -> Helm:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[Namespace]:
-    """Make a namespace that has nothing in it, and refuses pods that do not keep to the restricted profile."""
-    with cluster.namespace(f"test-chart-{uuid4().hex[:8]}", []) as made:
-        labels = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
-        cluster.kubectl("label", "namespace", made.name, *labels)
+    """Make a namespace that enforces the restricted profile."""
+    with restricted_namespace(cluster, "test-chart") as made:
         yield made
 
 
@@ -68,29 +64,6 @@ def rights_of(cluster: Cluster, account: str, *, where: str) -> dict[tuple[str, 
             for resource in rule["resources"]:
                 found.setdefault((group, resource), set()).update(rule["verbs"])
     return found
-
-
-def keys_in(namespace: Namespace) -> Any:
-    return namespace.get("secret", "sandbox-toolbox-keys")["data"]
-
-
-class Release:
-    """The chart, installed in a namespace."""
-
-    name = "sandbox-toolbox"
-
-    def __init__(self, helm: Helm, namespace: Namespace, values: Path) -> None:
-        self._helm, self._values, self._namespace = helm, values, namespace
-        self._where = ("--namespace", namespace.name, "--kubeconfig", str(namespace.cluster.kubeconfig))
-
-    def __call__(self, verb: str, *options: str) -> str:
-        """Run a command of Helm about the release."""
-        return self._helm(verb, self.name, *options, *self._where)
-
-    def make(self, verb: str, **values: object) -> str:
-        """Install or upgrade it with the values."""
-        self._values.write_text(json.dumps(values))
-        return self._helm(verb, self.name, CHART, "--values", self._values, *self._where)
 
 
 @pytest.fixture
@@ -121,7 +94,7 @@ def test_install_upgrade_rollback_uninstall(release: Release, namespace: Namespa
     values = {"imagePullPolicy": "Never", "controlPlane": {"replicas": 0}}
     notes = release.make("install", **values, sandbox=sandbox)
     assert f"kubectl -n {namespace.name} get secret sandbox-toolbox-keys" in notes
-    keys = keys_in(namespace)
+    keys = release.keys()
     assert keys.keys() == {"api-key", "sandbox-secret", "vault-key"}
     assert len(set(keys.values())) == 3
     ready = "jsonpath={.status.readyReplicas}=1"
@@ -137,7 +110,7 @@ def test_install_upgrade_rollback_uninstall(release: Release, namespace: Namespa
     assert {each["emptyDir"]["sizeLimit"] for each in volumes if "emptyDir" in each} == {"1Gi"}
     release("rollback", "1")
     eventually(lambda: second not in namespace.names("pod"))
-    assert keys_in(namespace) == keys
+    assert release.keys() == keys
 
     release("uninstall")
     kinds = (
@@ -147,7 +120,7 @@ def test_install_upgrade_rollback_uninstall(release: Release, namespace: Namespa
     assert namespace.names("serviceaccounts") == ["default"]
     assert namespace.names("secrets") == ["sandbox-toolbox-keys"]
     release.make("install", **values, sandbox={"warmPool": 0})
-    assert keys_in(namespace) == keys
+    assert release.keys() == keys
 
 
 def test_the_control_plane_may_do_what_it_needs_and_no_more(release: Release, namespace: Namespace) -> None:
@@ -174,12 +147,12 @@ def test_the_control_plane_may_do_what_it_needs_and_no_more(release: Release, na
 
 def test_keys_that_are_there_stay(release: Release, namespace: Namespace) -> None:
     namespace.kubectl("create", "secret", "generic", "sandbox-toolbox-keys", "--from-literal=api-key=mine")
-    mine = keys_in(namespace)
+    mine = release.keys()
     for verb in ("install", "upgrade"):
         release.make(verb, controlPlane={"replicas": 0})
-        assert keys_in(namespace) == mine
+        assert release.keys() == mine
     release("uninstall")
-    assert keys_in(namespace) == mine
+    assert release.keys() == mine
 
 
 def test_kinds_of_others_are_off_and_refused_without_their_crds(helm: Helm, namespace: Namespace) -> None:
