@@ -62,6 +62,7 @@ def rolled_out(namespace: Namespace) -> None:
 @asynccontextmanager
 async def service(release: Release) -> AsyncIterator[DaytonaConfig]:
     """Do what the Service does where there is a kube-proxy: each new connection goes to any pod that is ready."""
+    connections: set[asyncio.Task[None]] = set()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -70,22 +71,36 @@ async def service(release: Release) -> AsyncIterator[DaytonaConfig]:
                 await writer.drain()
         writer.close()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         listed = await asyncio.to_thread(release.namespace.kubectl, "get", "endpointslices", "--output=json")
         ready = [
             each["addresses"][0]
             for found in json.loads(listed)["items"]
-            for each in found["endpoints"]
+            for each in found["endpoints"] or []
             if each["conditions"]["ready"]
         ]
         from_pod, to_pod = await asyncio.open_connection(random.choice(ready), 2280)
-        await asyncio.gather(relay(reader, to_pod), relay(from_pod, writer))
+        try:
+            await asyncio.gather(relay(reader, to_pod), relay(from_pod, writer))
+        finally:
+            to_pod.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(connect(reader, writer))
+        connections.add(connection)
+        connection.add_done_callback(connections.discard)
+        with suppress(asyncio.CancelledError):
+            await connection
+        writer.close()
 
     key = base64.b64decode(release.keys()["api-key"]).decode()
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield DaytonaConfig(api_url=f"http://127.0.0.1:{port}/api", api_key=key, target="local")
+        for each in list(connections):
+            each.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 def use_everything(config: DaytonaConfig, image: str) -> None:
