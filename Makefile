@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
+MANIFEST ?= deploy/kubernetes/sandbox-toolbox.yaml
 
-.PHONY: run test test-images fuzz check format bench stress gallery bundle images install dev oldest sdks system-packages clean
+.PHONY: run test test-images fuzz check format bench stress gallery manifests bundle images install dev oldest sdks system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
@@ -32,6 +33,10 @@ bench: dev system-packages  ## the speed card of a daemon started for it: bench/
 
 gallery: dev  ## one picture of the plots that charts are tested with, and what each is read as
 	$(BIN)/python -m tests.charts.sheet build/gallery.png
+
+manifests:  ## deploy/kubernetes from the Helm chart; in the cluster the first replica makes the keys
+	@helm=$$(./tests/engines/helm) && eval "$$helm" && $$HELM template sandbox-toolbox deploy/helm/sandbox-toolbox \
+	  --namespace sandbox-toolbox --set keys.create=false > $(MANIFEST)
 
 bundle: build/bundle/LICENSE  ## the daemon with its own Python, loader and libc, in one folder for any Linux
 

@@ -12,6 +12,7 @@ import argparse
 import compileall
 import os
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from bundle import libraries
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent
-_EXTRAS = "controlplane,desktop,docker,interpreter,jwt,storage,telemetry"
+_EXTRAS = "controlplane,desktop,docker,interpreter,jwt,kubernetes,storage,telemetry"
 _OLDEST_LIBC = (2, 35)
 """The first with C.UTF-8 built in; `--argv0` of the loader came two versions earlier."""
 _LEFT_OUT = (
@@ -43,6 +44,8 @@ _LEFT_OUT_OF_PACKAGES = (
     # Manual pages, and a kernel's description that names the Python which was used here.
     "share",
     *("**/test", "**/tests"),
+    # Classes for every call and object of Kubernetes, a third of the bundle: ours are generic calls with plain JSON.
+    *("kubernetes_asyncio/client/api", "kubernetes_asyncio/client/models", "kubernetes_asyncio/leaderelection"),
 )
 
 
@@ -119,6 +122,19 @@ def _install_packages(target: Path) -> None:
     for path in {path for pattern in _LEFT_OUT_OF_PACKAGES for path in target.glob(pattern)}:
         if path.exists():  # it may lie in another that is gone by now
             shutil.rmtree(path)
+    _import_no_generated_classes(target / "kubernetes_asyncio/client")
+
+
+def _import_no_generated_classes(client: Path) -> None:
+    """Let the client of Kubernetes be imported without the classes that were left out."""
+    (client / "models").mkdir()
+    (client / "models/__init__.py").touch()
+    package = client / "__init__.py"
+    generated = re.compile(r"^from kubernetes_asyncio\.client\.(api|models)\..*\n", re.MULTILINE)
+    text, removed = generated.subn("", package.read_text().partition("\n__all__")[0])
+    if not removed:
+        raise Impossible("kubernetes_asyncio imports its generated classes in another way")
+    package.write_text(text + "\n")
 
 
 def _sources() -> Iterator[Path]:

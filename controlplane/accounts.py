@@ -9,7 +9,7 @@ from typing import Self
 
 import msgspec
 
-from controlplane.callers import Caller, current_caller
+from controlplane.callers import Caller, act_as, current_caller
 from controlplane.grants import digest_of
 from controlplane.models import ORGANIZATION, organization
 from controlplane.permissions import PERMISSIONS
@@ -82,16 +82,30 @@ class Accounts:
         self._keys: dict[str, ApiKey] = {}
         """By digest: a look-up tells nothing about keys by the time it takes."""
         self._used: dict[str, str] = {}
+        self._changed = asyncio.Event()
         self._tasks = TaskSet()
 
     async def __aenter__(self) -> Self:
-        self._keys = {each.digest: each for each in await self._known.all()}
+        await self._load()
+        self._known.watch(self._changed.set)
+        self._tasks.start(self._load_when_changed(), "API keys of other replicas")
         self._tasks.start(self._write_used_forever(), "use of API keys")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._tasks.close()
         await self._write_used()
+
+    async def _load(self) -> None:
+        act_as(None)  # everybody's, whoever has changed one
+        self._keys = {each.digest: each for each in await self._known.all()}
+
+    async def _load_when_changed(self) -> None:
+        """Keep up with the keys that other replicas give out and revoke, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._load()
 
     def knows(self, token: str) -> bool:
         """Tell whether `token` is an API key, good or expired: nobody else is to see it."""

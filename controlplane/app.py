@@ -21,14 +21,15 @@ from controlplane.builds import Builds
 from controlplane.copies import Copies
 from controlplane.declared import DeclaredSandboxes
 from controlplane.doors import Doors, tell_limits
-from controlplane.drivers.base import Driver, DriverError
+from controlplane.draining import Draining
+from controlplane.drivers.base import DriverError
 from controlplane.drivers.process import ProcessDriver
 from controlplane.egress.proxy import Egress
 from controlplane.events import Events
 from controlplane.gateway import Gateway
 from controlplane.grants import Grants
-from controlplane.history import History
-from controlplane.keys import ADDRESS_FILE, KEY_FILE, SandboxKeys, machine_key, store_secret
+from controlplane.ground import Ground, in_pod, open_ground
+from controlplane.keys import ADDRESS_FILE, SandboxKeys, store_secret
 from controlplane.leftovers import Leftovers
 from controlplane.lifetimes import Lifetimes
 from controlplane.limits import RateLimit
@@ -54,7 +55,7 @@ from controlplane.sandboxes import Sandboxes
 from controlplane.secrets import Secrets
 from controlplane.snapshots import Snapshots
 from controlplane.steps import Steps
-from controlplane.store import SqliteRepository, StoreError
+from controlplane.store import StoreError
 from controlplane.telemetry import Telemetry
 from controlplane.tokens import Tokens
 from controlplane.upstreams import Upstreams
@@ -62,7 +63,6 @@ from controlplane.vault import Vault
 from controlplane.volumes import Volumes
 from controlplane.witness import Witness
 from toolbox import __version__
-from toolbox.children.process import Children
 from toolbox.config import ConfigError, UpConfig
 from toolbox.lifetime import TaskSet
 from toolbox.state import StateDir
@@ -86,7 +86,6 @@ ENDPOINTS: list[Endpoint] = [
     *volume_routes,
     *routes,
 ]
-_DRIVERS = ("process", "docker")
 NOTICE = (
     "toolboxd: the process driver separates the directories and processes of sandboxes, not their users: "
     "code in one sandbox can reach the files of this user. Run code you do not trust in containers."
@@ -116,8 +115,9 @@ async def run(config: UpConfig, stop: asyncio.Event) -> int:
             print(f"toolboxd: SSH on port {server.ssh_port}", file=sys.stderr, flush=True)  # noqa: T201
         if server.storage_port:
             print(f"toolboxd: object storage on port {server.storage_port}, TLS", file=sys.stderr, flush=True)  # noqa: T201
-        print(f"export DAYTONA_API_URL={server.api_url}")  # noqa: T201
-        print(f"export DAYTONA_API_KEY={server.api_key}", flush=True)  # noqa: T201
+        print(f"export DAYTONA_API_URL={server.api_url}", flush=True)  # noqa: T201
+        if not in_pod():  # logs of pods are read by many
+            print(f"export DAYTONA_API_KEY={server.api_key}", flush=True)  # noqa: T201
         await stop.wait()
     return 0
 
@@ -125,24 +125,19 @@ async def run(config: UpConfig, stop: asyncio.Event) -> int:
 @asynccontextmanager
 async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Running]:
     """Run the control plane. `sole`: it has the process for itself. Raises `ConfigError`, `OSError` from listening."""
-    if config.driver not in _DRIVERS:
-        raise ConfigError(f"driver: there is no {config.driver!r}, only {' and '.join(_DRIVERS)}")
     async with AsyncExitStack() as stack:
         state = await asyncio.to_thread(StateDir.open, config.state_dir)
         directory = await asyncio.to_thread(state.directory, "controlplane")
         stack.enter_context(_only_one(directory / "lock"))
-        key = config.resolve_token()
-        if key is None:
-            key = await asyncio.to_thread(machine_key, directory / KEY_FILE)
-        secret = await asyncio.to_thread(machine_key, directory / "sandbox-secret")
-        keys, issuer = SandboxKeys(secret), Issuer(secret)
+        ground = await open_ground(stack, config, directory, sole=sole)
+        keys, issuer = SandboxKeys(ground.secret), Issuer(ground.secret)
         upstreams = await stack.enter_async_context(Upstreams())
-        store = await _open_store(stack, directory)
         tokens = await stack.enter_async_context(Tokens.configured(config))
-        accounts = await stack.enter_async_context(Accounts(store, key, tokens))
+        accounts = await stack.enter_async_context(Accounts(ground.store, ground.api_key, tokens))
         origins, limit = frozenset(config.allow_origins), RateLimit(config.rate_limit)
         doors = Doors(accounts, allow_origins=origins, keys=keys, upstreams=upstreams, limit=limit)
-        metrics = Metrics()
+        metrics, draining = Metrics(), Draining(config.drain_seconds)
+        metrics.gauge("requests_under_way", "Requests being answered", draining.__len__)
         exported = await stack.enter_async_context(
             Exported(config.telemetry, metrics, service="sandbox-toolbox-controlplane")
         )
@@ -151,10 +146,8 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         tasks.start(metrics.watch_loop(), "event loop lag")
         listening_at = f"{_WILDCARDS.get(config.host, config.host)}:{config.port}"
         links = Links(config.public_url, listening_at, config.preview_domain)
-        services = await _enter_services(
-            stack, config, directory, store, upstreams, keys, issuer, links, doors, sole=sole
-        )
-        services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics}
+        services = await _enter_services(stack, ground, directory, upstreams, keys, issuer, links, doors)
+        services |= {UpConfig: config, Accounts: accounts, RateLimit: limit, Metrics: metrics, Draining: draining}
         services[Events] = await stack.enter_async_context(Events(services[Sandboxes].steps, accounts, links, origins))
         server = Server(build_control_plane(services, pipeline), pipeline, mount=links.mount)
         await server.start()
@@ -168,33 +161,30 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         local = f"http://{_WILDCARDS.get(config.host, config.host)}:{port}"
         base = config.public_url or local
         await asyncio.to_thread(store_secret, directory / ADDRESS_FILE, f"{local}/api")
-        yield Running(port, f"{base.rstrip('/')}/api", key, gateway.port, links.storage_port)
+        await stack.enter_async_context(draining)
+        yield Running(port, f"{base.rstrip('/')}/api", ground.api_key, gateway.port, links.storage_port)
 
 
 async def _enter_services(
     stack: AsyncExitStack,
-    config: UpConfig,
+    ground: Ground,
     directory: Path,
-    store: SqliteRepository,
     upstreams: Upstreams,
     keys: SandboxKeys,
     issuer: Issuer,
     links: Links,
     doors: Doors,
-    *,
-    sole: bool,
 ) -> dict[type, Any]:
+    store, driver, history = ground.store, ground.driver, ground.history
+    steps = Steps(store)
     try:
-        history, steps = History(store), Steps(store)
         audit = await stack.enter_async_context(Audit(history, steps))
-        children = await stack.enter_async_context(Children(sole=sole, lasting=True))
-        driver = await stack.enter_async_context(_driver(config, directory, children))
         archive = Archive(await asyncio.to_thread(_made, directory / "archive"))
         objects = await stack.enter_async_context(Objects(store, directory / "storage"))
         builds = await stack.enter_async_context(Builds(store, driver, objects, directory / "builds"))
         snapshots = await stack.enter_async_context(Snapshots(store, driver, builds))
         volumes = Volumes(store, driver)
-        secrets = Secrets(store, Vault(await asyncio.to_thread(machine_key, directory / "vault-key")))
+        secrets = Secrets(store, Vault(ground.vault_key))
         egress = await stack.enter_async_context(Egress(directory / "egress", driver, store, secrets, keys))
         sandboxes = await stack.enter_async_context(
             Sandboxes(steps, driver, snapshots, volumes, archive, upstreams, keys, egress)
@@ -204,11 +194,12 @@ async def _enter_services(
         declared = await stack.enter_async_context(DeclaredSandboxes(sandboxes, builds))
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
-        await volumes.settle()
-        sandboxes.steps.tasks.start(Lifetimes(sandboxes, copies).watch(), "lifetimes")
+        pools = await ground.pools(stack, sandboxes, snapshots, volumes)
         telemetry = Telemetry(history, sandboxes, upstreams)
-        steps.tasks.start(telemetry.watch(), "telemetry")
-        pools = await stack.enter_async_context(Pools(sandboxes, snapshots))
+        if not driver.replicated:
+            steps.tasks.start(telemetry.watch(), "telemetry")
+        ground.leadership.lead(Lifetimes(sandboxes, copies).watch, "lifetimes")
+        ground.leadership.lead(snapshots.tidy_daily, "builds nobody uses")
         grants = Grants(store)
         leftovers = Leftovers(sandboxes, archive, grants)
         gateway = await stack.enter_async_context(Gateway(sandboxes, upstreams, grants))
@@ -216,18 +207,11 @@ async def _enter_services(
         raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
     except DriverError as error:
         raise ConfigError(f"cannot find the sandboxes that there are: {error.message}") from None
-    previews = Previews(sandboxes, upstreams, grants, keys, links, doors)
+    previews = Previews(sandboxes, grants, keys, links, doors)
     storage = Storage(objects, Uploads(objects), issuer)
-    found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes, upstreams), previews, grants, gateway, keys, links)
-    mine = (audit, telemetry, pools, leftovers, declared, storage, issuer, secrets, outlets)
-    return {type(each): each for each in (*found, *mine)}
-
-
-async def _open_store(stack: AsyncExitStack, directory: Path) -> SqliteRepository:
-    try:
-        return await stack.enter_async_context(SqliteRepository(directory / "sandboxes.sqlite"))
-    except (StoreError, sqlite3.Error) as error:
-        raise ConfigError(f"cannot use the state directory {directory}: {error}") from None
+    found = (sandboxes, copies, snapshots, volumes, Proxy(sandboxes), previews, grants, gateway, keys, links)
+    mine = (audit, telemetry, leftovers, declared, storage, issuer, secrets, outlets)
+    return {Pools: pools, **{type(each): each for each in (*found, *mine)}}
 
 
 async def _serve_storage(
@@ -248,17 +232,6 @@ async def _serve_storage(
     return await server.listen_tcp(config.host, config.storage_port or 0, tls=tls)
 
 
-def _driver(config: UpConfig, directory: Path, children: Children) -> Driver:
-    """Return the driver of that name. Raises `ConfigError`."""
-    if config.driver == ProcessDriver.name:
-        return ProcessDriver(directory, children, config.passed_on)
-    try:
-        from controlplane.drivers.docker.driver import DockerDriver  # noqa: PLC0415 -- an optional extra
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"the docker driver needs the extra sandbox-toolbox[docker]: {error}") from None
-    return DockerDriver(directory, config.docker_host, image=config.image, bundle=config.bundle)
-
-
 def _made(directory: Path) -> Path:
     directory.mkdir(mode=0o700, exist_ok=True)
     return directory
@@ -271,7 +244,8 @@ def build_control_plane(services: Mapping[type, Any], pipeline: Pipeline) -> web
     app.on_response_prepare.append(keep_relayed_headers)
     app.on_response_prepare.append(finish_preview)
     app.on_response_prepare.append(tell_limits)
-    app.middlewares.insert(0, Witness(services[Audit]))
+    app.on_response_prepare.append(services[Draining].end_connection)
+    app.middlewares[:0] = [services[Draining], Witness(services[Audit])]
     app.on_shutdown.append(services[Events].close)
     app.on_shutdown.append(services[Proxy].close_tunnels)
     app.on_shutdown.append(services[Previews].close_tunnels)

@@ -30,6 +30,8 @@ from toolbox.web.middleware import timestamp
 log = logging.getLogger(__name__)
 
 _AT_ONCE = max(2, os.cpu_count() or 1)
+_BARE = re.compile(r"\s*FROM\s+(\S+)\s*\Z", re.IGNORECASE)
+"""A Dockerfile that only names an image."""
 _HASH = re.compile(r"[0-9a-f]{32}\Z")
 _CONTEXT_KEY = re.compile(r"[^/]+/[0-9a-f]{32}/context\.tar")
 _REF_DIGITS = 40
@@ -115,8 +117,11 @@ class Builds:
 
     async def plan(self, wanted: CreateBuildInfo) -> Build:
         """Return the build of a declarative image. Raises `BadRequest` for what cannot be built."""
-        self._check_ability("build images")
         dockerfile, contexts = wanted.dockerfile_content or "", wanted.context_hashes or []
+        base = _BARE.match(dockerfile) if not contexts else None
+        # Where nothing is to be built, no builder is needed.
+        pulled = base is not None and Ability.BUILD not in self._driver.abilities
+        self._check_ability(Ability.IMAGES if pulled else Ability.BUILD, "build images (buildInfo)")
         if not dockerfile.strip():
             raise BadRequest("buildInfo: dockerfileContent must not be empty")
         if len(dockerfile.encode("utf-8", "surrogatepass")) > _MOST_DOCKERFILE:
@@ -126,11 +131,14 @@ class Builds:
                 raise BadRequest(f"buildInfo: contextHashes: {each!r} was not uploaded")
         text = msgspec.json.encode([organization(), dockerfile, contexts])
         ref = f"build-{hashlib.sha256(text).hexdigest()[:_REF_DIGITS]}"
-        return await self._found_or_new(msgspec.structs.replace(_new(ref), dockerfile=dockerfile, contexts=contexts))
+        build = msgspec.structs.replace(_new(ref), dockerfile=dockerfile, contexts=contexts)
+        if base is not None and pulled:
+            build = msgspec.structs.replace(build, image_name=base[1])
+        return await self._found_or_new(build)
 
     async def plan_pull(self, image_name: str, ref: str) -> Build:
         """Return the build that gets an image by its name. Raises `BadRequest`."""
-        self._check_ability("use images")
+        self._check_ability(Ability.IMAGES, "use images")
         if not image_name.strip():
             raise BadRequest("imageName: must not be empty")
         return await self._found_or_new(msgspec.structs.replace(_new(ref), image_name=image_name.strip()))
@@ -202,8 +210,8 @@ class Builds:
         async for data in job.log.follow() if follow and job is not None else read_log(self._log_file(ref)):
             yield data
 
-    def _check_ability(self, what: str) -> None:
-        if Ability.IMAGES not in self._driver.abilities:
+    def _check_ability(self, ability: Ability, what: str) -> None:
+        if ability not in self._driver.abilities:
             raise self._driver.cannot(what)
 
     async def _found_or_new(self, build: Build) -> Build:

@@ -66,7 +66,7 @@ class Events:
         self._clients: dict[str, _Client] = {}
         self._queue: asyncio.Queue[tuple[Record, State | None]] = asyncio.Queue(_MAX_QUEUE)
         self._tasks = TaskSet()
-        steps.watch(self._changed)
+        steps.spectate(self._changed)
 
     async def __aenter__(self) -> Self:
         self._tasks.start(self._tell_forever(), "events")

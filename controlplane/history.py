@@ -81,7 +81,26 @@ class Statements(Protocol):
         """Run one statement for each of `values`."""
 
 
-class History:
+class History(Protocol):
+    """The two logs."""
+
+    async def add_entry(self, entry: Entry) -> None:
+        """Write an entry of the audit log; none is ever changed."""
+
+    async def entries(self, wanted: Wanted, *, limit: int, offset: int) -> tuple[list[tuple[int, Entry]], int]:
+        """Return entries with their numbers, the latest first, and how many there are in all. Raises `BadRequest`."""
+
+    async def add_samples(self, samples: Iterable[Sample]) -> None:
+        """Remember what sandboxes used."""
+
+    async def samples(self, sandbox_id: str, since: str, until: str) -> list[Sample]:
+        """Return what a sandbox used, oldest first. Raises `BadRequest`."""
+
+    async def cut(self, *, entries_before: str, samples_before: str) -> None:
+        """Forget what is older."""
+
+
+class SqliteHistory:
     """The two logs in a SQLite database."""
 
     def __init__(self, database: Statements) -> None:

@@ -67,6 +67,10 @@ class SandboxKeys:
         """Return the key that file URLs of a sandbox are signed with; each rotation is a new generation."""
         return self._derive(f"signing:{sandbox_id}:{generation}")
 
+    def daemon_token(self, sandbox_id: str) -> str:
+        """Return the token of a sandbox's daemon where replicas have to agree on it."""
+        return self._derive(f"daemon:{sandbox_id}")
+
     def egress_token(self, sandbox_id: str) -> str:
         """Return the password of a sandbox at the egress proxy."""
         return self._derive(f"egress:{sandbox_id}")

@@ -50,7 +50,7 @@ class Lifetimes:
             if clock.was_set():
                 # How long they were idle cannot be told any more, and to stop one in use is worse than one too late.
                 log.warning("the clock was set: sandboxes that run count as used just now")
-                self._sandboxes.touch_running()
+                await self._sandboxes.touch_running()
             await self.look(datetime.now(UTC))
 
     async def look(self, now: datetime) -> None:

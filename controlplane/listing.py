@@ -35,6 +35,19 @@ class Filter(msgspec.Struct, kw_only=True, frozen=True):
     at_most: dict[str, float | str] = {}
     equal: dict[str, bool] = {}
 
+    def matches(self, record: Record) -> bool:
+        """Tell whether a sandbox is one of those; one that waits in a warm pool never is."""
+        return (
+            record.warm_pool_id is None
+            and record.id.lower().startswith(self.id_prefix.lower())
+            and record.name.lower().startswith(self.name_prefix.lower())
+            and all(record.labels.get(name) == value for name, value in self.labels.items())
+            and all(getattr(record, field) in allowed for field, allowed in self.one_of.items())
+            and all(_known(record, field) and getattr(record, field) >= least for field, least in self.at_least.items())
+            and all(_known(record, field) and getattr(record, field) <= most for field, most in self.at_most.items())
+            and all(getattr(record, field) == flag for field, flag in self.equal.items())
+        )
+
 
 class Position(msgspec.Struct, kw_only=True, frozen=True):
     """The place in a sorted list after which the next page begins."""
@@ -77,6 +90,10 @@ class Listing(msgspec.Struct, kw_only=True, frozen=True):
     def position(self, record: Record) -> Position:
         """Return the place of `record` in this list."""
         return Position(sort=self.sort, descending=self.descending, value=getattr(record, self.sort), id=record.id)
+
+
+def _known(record: Record, field: str) -> bool:
+    return getattr(record, field) is not None
 
 
 def parse_labels(text: str | None) -> dict[str, str]:

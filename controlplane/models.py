@@ -147,6 +147,10 @@ class Record(msgspec.Struct, kw_only=True, frozen=True):
     sandbox_class: str = "container"
     daemon_version: str | None = None
     runner_id: str | None = None
+    instance: str = ""
+    """What its daemon runs in (`Access.instance`)."""
+    revision: int = 0
+    """How often it was changed, where replicas of the control plane have to notice each other's changes."""
     signing_generation: int = 0
     """How often the key of signed file URLs was rotated."""
     created_at: str

@@ -78,9 +78,7 @@ class Outlets:
         return await self._steps.run(id_or_name, step, "network of")
 
     async def _save(self, record: Record, **changes: Any) -> Record:
-        changed = msgspec.structs.replace(record, updated_at=timestamp(), **changes)
-        await self._steps.store.save(changed)
-        return changed
+        return await self._steps.store.save(msgspec.structs.replace(record, updated_at=timestamp(), **changes))
 
     @staticmethod
     def _check_settled(record: Record) -> None:

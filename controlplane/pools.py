@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 import uuid
+from abc import ABC, abstractmethod
 from collections import deque
 from functools import partial
 from typing import Self
@@ -64,8 +65,63 @@ class _Members:
         return False
 
 
-class Pools:
-    """Keeps the pools full, and hands out what is in them."""
+class Pools(ABC):
+    """What clients do with warm pools."""
+
+    @abstractmethod
+    async def create(self, snapshot: str, size: int, target: str | None) -> Pool:
+        """Make a pool; it fills in the background. Raises `NotFound`, `BadRequest`, `Conflict` when there is one."""
+
+    @abstractmethod
+    async def all(self) -> list[Pool]:
+        """Return the pools, newest first."""
+
+    @abstractmethod
+    def status(self, pool: Pool) -> tuple[int, str | None]:
+        """Return how many sandboxes of a pool are ready, and why it cannot be filled if it cannot."""
+
+    @abstractmethod
+    async def resize(self, pool_id: str, size: int) -> Pool:
+        """Change how many sandboxes are kept ready; 0 empties the pool. Raises `NotFound`, `BadRequest`."""
+
+    @abstractmethod
+    async def delete(self, pool_id: str) -> None:
+        """Remove a pool with what waits in it. Raises `NotFound`."""
+
+
+def check_size(size: int, *, least: int) -> None:
+    """Raise `BadRequest` for a pool that is too large, or smaller than `least`."""
+    if not least <= size <= MAX_SIZE:
+        raise BadRequest(f"pool: must be from {least} to {MAX_SIZE}")
+
+
+async def specify(sandboxes: Sandboxes, snapshots: Snapshots, snapshot: str, target: str) -> Record:
+    """Return the record of a sandbox about to wait in a pool. Raises `NotFound`, `BadRequest`."""
+    wanted = CreateSandbox(snapshot=snapshot, target=target, auto_stop_interval=0, auto_archive_interval=0)
+    resources = sandboxes.driver.check(wanted)
+    return await sandboxes.specify(wanted, resources, await snapshots.usable(snapshot))
+
+
+def new_pool(wanted: Record, size: int) -> Pool:
+    """Return a pool of sandboxes that are as `wanted`."""
+    now = timestamp()
+    return Pool(
+        id=str(uuid.uuid4()),
+        name=f"{wanted.target}/{wanted.snapshot}",
+        snapshot=wanted.snapshot,
+        target=wanted.target,
+        size=size,
+        cpu=wanted.cpu,
+        memory=wanted.memory,
+        disk=wanted.disk,
+        user=wanted.user,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+class OwnPools(Pools):
+    """Keeps the pools full itself, and hands out what is in them."""
 
     def __init__(self, sandboxes: Sandboxes, snapshots: Snapshots) -> None:
         self._sandboxes = sandboxes
@@ -99,23 +155,8 @@ class Pools:
 
     async def create(self, snapshot: str, size: int, target: str | None) -> Pool:
         """Make a pool; it fills in the background. Raises `NotFound`, `BadRequest`, `Conflict` when there is one."""
-        if not 1 <= size <= MAX_SIZE:
-            raise BadRequest(f"pool: must be from 1 to {MAX_SIZE}")
-        wanted = await self._wanted(snapshot, target or DEFAULT_TARGET)
-        now = timestamp()
-        pool = Pool(
-            id=str(uuid.uuid4()),
-            name=f"{wanted.target}/{wanted.snapshot}",
-            snapshot=wanted.snapshot,
-            target=wanted.target,
-            size=size,
-            cpu=wanted.cpu,
-            memory=wanted.memory,
-            disk=wanted.disk,
-            user=wanted.user,
-            created_at=now,
-            updated_at=now,
-        )
+        check_size(size, least=1)
+        pool = new_pool(await self._wanted(snapshot, target or DEFAULT_TARGET), size)
         try:
             await self._known.add(pool)
         except Conflict:
@@ -135,8 +176,7 @@ class Pools:
 
     async def resize(self, pool_id: str, size: int) -> Pool:
         """Change how many sandboxes are kept ready; 0 empties the pool. Raises `NotFound`, `BadRequest`."""
-        if not 0 <= size <= MAX_SIZE:
-            raise BadRequest(f"pool: must be from 0 to {MAX_SIZE}")
+        check_size(size, least=0)
         changed = msgspec.structs.replace(await self._get(pool_id), size=size, updated_at=timestamp())
         await self._known.save(changed)
         self._pools[changed.id] = changed
@@ -194,7 +234,7 @@ class Pools:
             updated_at=wanted.updated_at,
             state_since=wanted.created_at,
         )
-        await self._steps.store.save(claimed)
+        claimed = await self._steps.store.save(claimed)
         claimed = msgspec.structs.replace(claimed, last_activity_at=self._steps.touch(member.id))
         self._steps.announce(claimed)
         return claimed
@@ -216,10 +256,7 @@ class Pools:
             self._kicks[record.warm_pool_id or ""].set()
 
     async def _wanted(self, snapshot: str, target: str) -> Record:
-        """Return the record of a sandbox about to wait in a pool. Raises `NotFound`, `BadRequest`."""
-        wanted = CreateSandbox(snapshot=snapshot, target=target, auto_stop_interval=0, auto_archive_interval=0)
-        resources = self._sandboxes.driver.check(wanted)
-        return await self._sandboxes.specify(wanted, resources, await self._snapshots.usable(snapshot))
+        return await specify(self._sandboxes, self._snapshots, snapshot, target)
 
     def _tend(self, pool_id: str) -> None:
         pool = self._pools[pool_id]

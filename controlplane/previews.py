@@ -14,7 +14,7 @@ from controlplane.keys import SandboxKeys
 from controlplane.links import PREVIEW_PREFIX, Links
 from controlplane.models import Record
 from controlplane.sandboxes import Sandboxes
-from controlplane.upstreams import Upstream, Upstreams
+from controlplane.upstreams import Upstream
 from toolbox.errors import NotFound, Unauthorized, Unavailable
 from toolbox.web.auth import PREVIEW_HEADER, QUERY_KEY
 from toolbox.web.middleware import LOGGED_PATH, REQUEST_ID
@@ -43,11 +43,8 @@ _GUEST: web.RequestKey[Guest] = web.RequestKey("guest", Guest)
 class Previews:
     """Carries requests to ports of running sandboxes. They are no activity: a page left open may poll for ever."""
 
-    def __init__(
-        self, sandboxes: Sandboxes, upstreams: Upstreams, grants: Grants, keys: SandboxKeys, links: Links, doors: Doors
-    ) -> None:
+    def __init__(self, sandboxes: Sandboxes, grants: Grants, keys: SandboxKeys, links: Links, doors: Doors) -> None:
         self._sandboxes = sandboxes
-        self._upstreams = upstreams
         self._grants = grants
         self._keys = keys
         self._links = links
@@ -71,9 +68,7 @@ class Previews:
         guest = await self._admit(port, name, request, "" if has_host else "/".join(words[:_OWN_WORDS]))
         if len(words) <= _OWN_WORDS:  # the links of a page are relative to what comes after the last slash
             return _to_directory(request)
-        upstream = self._upstreams.get(guest.record.id)
-        if upstream is None:
-            raise await self._sandboxes.why_unreachable(guest.record.id)
+        upstream = await self._sandboxes.upstream(guest.record.id)
         request[_GUEST] = guest
         try:
             return await self._relay.forward(

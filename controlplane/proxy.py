@@ -5,7 +5,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from controlplane.sandboxes import Sandboxes
-from controlplane.upstreams import Upstream, Upstreams
+from controlplane.upstreams import Upstream
 from toolbox.errors import Unavailable
 from toolbox.web.auth import PREVIEW_HEADER
 from toolbox.web.middleware import REQUEST_ID
@@ -18,9 +18,8 @@ _REPLACED = ("authorization", PREVIEW_HEADER, "x-request-id")
 class Proxy:
     """Carries requests to the daemons of running sandboxes."""
 
-    def __init__(self, sandboxes: Sandboxes, upstreams: Upstreams) -> None:
+    def __init__(self, sandboxes: Sandboxes) -> None:
         self._sandboxes = sandboxes
-        self._upstreams = upstreams
         self._relay = Relay()
 
     async def close_tunnels(self, _: web.Application) -> None:
@@ -32,9 +31,7 @@ class Proxy:
 
         Raises `NotFound`, `Conflict` (not running), `Unavailable` (does not answer), `BadGateway` (breaks off).
         """
-        upstream = self._upstreams.get(sandbox_id)
-        if upstream is None:
-            raise await self._sandboxes.why_unreachable(sandbox_id)
+        upstream = await self._sandboxes.upstream(sandbox_id)
         self._sandboxes.touch(sandbox_id)
         path, mark, query = target_of(request).partition("?")
         path = "/" + path.removeprefix(PREFIX).partition("/")[2]

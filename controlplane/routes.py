@@ -1,13 +1,17 @@
 """The sandboxes API: the routes the SDKs call, each a few lines."""
 
+import asyncio
 import math
 
 from aiohttp import web
 
+from controlplane.callers import current_caller
 from controlplane.declared import DeclaredSandboxes
+from controlplane.draining import Draining
 from controlplane.links import Links
 from controlplane.listing import MAX_LIMIT, Filter, Listing, parse_labels
 from controlplane.models import (
+    ORGANIZATION,
     CreateSandbox,
     Health,
     Labels,
@@ -22,8 +26,9 @@ from controlplane.models import (
 )
 from controlplane.proxy import Proxy
 from controlplane.sandboxes import Sandboxes
-from toolbox.errors import BadRequest
+from toolbox.errors import BadRequest, Forbidden
 from toolbox.web.endpoint import Routes
+from toolbox.web.metrics import Metrics
 
 routes = Routes("sandbox")
 _REPEATED = ("states", "snapshots", "regionIds", "sandboxClasses")
@@ -134,10 +139,27 @@ async def toolbox_proxy_url(sandboxes: Sandboxes, urls: Links, sandbox: str, req
     return Url(url=urls.toolbox(request))
 
 
-@routes.get("/healthz", "health", aliases=("/readyz", "/api/health"))
+@routes.get("/healthz", "health", aliases=("/api/health",))
 async def health() -> Health:
     """Tell that the server answers."""
     return Health(status="ok")
+
+
+@routes.get("/readyz", "readiness")
+async def readyz(draining: Draining) -> Health:
+    """Answer 200 when requests are welcome, 503 while the server is about to stop."""
+    draining.check()
+    return Health(status="ready")
+
+
+@routes.get("/metrics", "metrics", produces="text/plain")
+async def prometheus(metrics: Metrics) -> web.Response:
+    """Return the server's own metrics as Prometheus text, to whoever calls for the organization that runs it."""
+    caller = current_caller()
+    if caller is None or not (caller.operator or caller.organization_id == ORGANIZATION):
+        raise Forbidden("metrics are for the organization that runs this server")
+    text, content_type = await asyncio.to_thread(metrics.render)
+    return web.Response(body=text, headers={"Content-Type": content_type})
 
 
 @routes.add("*", "/toolbox/{sandbox}", "proxy", aliases=("/toolbox/{sandbox}/{tail:(?s:.*)}",), hidden=True)

@@ -17,7 +17,7 @@ from controlplane.models import CreateSandbox, Record
 from controlplane.snapshots import Snapshot, Snapshots, with_resources
 from controlplane.states import State
 from controlplane.steps import Steps
-from controlplane.upstreams import Upstreams
+from controlplane.upstreams import Found, Upstream, Upstreams
 from controlplane.volumes import Volumes, mounts_of
 from controlplane.wishes import check_labels, destroy_time, minutes, new_record
 from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError, Unavailable
@@ -36,6 +36,8 @@ _INSTEAD = {"autostop": "auto_pause_interval", "autopause": "auto_stop_interval"
 """What one of the two turns off."""
 _ALIVE = frozenset(State) - {State.STOPPED, State.STOPPING, State.ARCHIVED, State.ERROR, State.DESTROYING}
 """States in which a daemon may run that a new control plane takes over."""
+DRAIN_SECONDS = 20.0
+"""How long a control plane that ends, and has others beside it, finishes what it has begun."""
 Claim = Callable[[Record], Awaitable[Record | None]]
 """Returns a running sandbox that has become the one specified, or None."""
 
@@ -90,21 +92,43 @@ class Sandboxes:
 
     async def __aenter__(self) -> Self:
         self.driver.watch(self._died)
-        await self._recover()
+        if self.driver.replicated:
+            self._upstreams.find_by(self._find)
+            self.steps.spectate(self._close)
+        else:
+            await self._recover()
         self.steps.tasks.start(self.steps.write_activity_forever(), "activity")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop every sandbox: nothing runs without its control plane."""
+        """Finish what is under way, and stop every sandbox that does not run without its control plane."""
+        if self.driver.replicated:
+            await self.steps.finish(DRAIN_SECONDS)
         await self.steps.tasks.close()
         await self.steps.write_activity()
+        if self.driver.replicated:
+            return
         running = [
             record for record in await self.steps.store.everything() if record.state in (State.STARTED, State.PAUSED)
         ]
         await asyncio.gather(*map(self._put_down, running), return_exceptions=True)
 
+    def _find(self, sandbox_id: str) -> Found | None:
+        """Return the daemon of a sandbox that another replica may have started."""
+        access, record = self.driver.reach(sandbox_id), self.steps.store.peek(sandbox_id)
+        if access is None or record is None:
+            return None
+        return Found(access, record.organization_id, self._signing_key(record))
+
+    def _close(self, record: Record, _: State | None) -> None:
+        """Let no more requests through to a sandbox that another replica has ended (a spectator of steps)."""
+        if record.state is not State.STARTED and self._upstreams.holds(record.id):
+            self.steps.tasks.start(self._upstreams.close(record.id), f"end of connections to {record.id}")
+
     async def create(self, wanted: CreateSandbox) -> Record:
         """Make a sandbox and start it. Raises `BadRequest`, `NotFound`, `Conflict` (the name), `DriverError`."""
+        if wanted.auto_delete_interval is None and Ability.KEEP not in self.driver.abilities:
+            wanted = msgspec.structs.replace(wanted, auto_delete_interval=0)
         self.driver.check(wanted)
         snapshot = await self._snapshots.usable(wanted.snapshot)
         resources = self.driver.check(with_resources(wanted, snapshot))
@@ -135,12 +159,12 @@ class Sandboxes:
         """Make a specified sandbox and start it; if that fails nothing stays. Raises `Conflict`, `DriverError`."""
 
         async def work() -> Record:
-            await self.steps.add(record)
+            added = await self.steps.add(record)
             try:
-                return await self.bring_up(record)
+                return await self.bring_up(added)
             except ToolboxError as error:
                 # Half a sandbox helps nobody: the client gets the reason.
-                await self.clear(record, error.message)
+                await self.clear(added, error.message)
                 raise
 
         return await self.steps.hold(record.id, work, f"create {record.id}")
@@ -172,10 +196,11 @@ class Sandboxes:
         """Note that the sandbox is in use, and return the time."""
         return self.steps.touch(sandbox_id)
 
-    def touch_running(self) -> None:
+    async def touch_running(self) -> None:
         """Note that every sandbox that runs is in use."""
-        for sandbox_id in self._upstreams.ids():
-            self.touch(sandbox_id)
+        for record in await self.steps.store.everything():
+            if record.state is State.STARTED:
+                self.touch(record.id)
 
     async def page(self, listing: Listing) -> tuple[list[Record], str | None]:
         """Return one page of a list, and the cursor of the next one if there is more."""
@@ -294,6 +319,8 @@ class Sandboxes:
         field, least = _INTERVALS[kind]
         if kind == "autopause" and value and Ability.PAUSE not in self.driver.abilities:
             raise self.driver.cannot("pause sandboxes")
+        if kind == "autodelete" and value and Ability.KEEP not in self.driver.abilities:
+            raise self.driver.cannot("keep what is stopped")
         changes = {field: minutes(kind, value, least=least)}
         if value > 0 and (other := _INSTEAD.get(kind)) is not None:
             changes[other] = 0
@@ -319,7 +346,7 @@ class Sandboxes:
 
         async def step(record: Record) -> Record:
             rotated = msgspec.structs.replace(record, signing_generation=record.signing_generation + 1)
-            await self.steps.store.save(rotated)
+            rotated = await self.steps.store.save(rotated)
             self._upstreams.accept_signatures(record.id, self._signing_key(rotated))
             return rotated
 
@@ -328,15 +355,22 @@ class Sandboxes:
     def _signing_key(self, record: Record) -> str:
         return self._keys.signing_key(record.id, record.signing_generation)
 
-    async def why_unreachable(self, sandbox_id: str) -> ToolboxError:
-        """Return what to tell a client whose sandbox has no daemon to talk to."""
+    async def upstream(self, sandbox_id: str) -> Upstream:
+        """Return the daemon of a sandbox. Raises `NotFound`, `Conflict` (not running), `Unavailable` (not yet)."""
+        found = self._upstreams.get(sandbox_id)
+        if found is not None:
+            return found
         record = await self.steps.store.find(sandbox_id)
+        # Another replica may have started it this moment.
+        found = self._upstreams.get(sandbox_id)
+        if found is not None:
+            return found
         if record is None:
-            return NotFound(f"sandbox not found: {sandbox_id}")
+            raise NotFound(f"sandbox not found: {sandbox_id}")
         text = f"sandbox {record.name} is {record.state}"
         if record.state in (State.CREATING, State.STARTING, State.RESUMING, State.RESTORING):
-            return Unavailable(text)
-        return Conflict(f"{text}: {record.error_reason}" if record.error_reason else text)
+            raise Unavailable(text)
+        raise Conflict(f"{text}: {record.error_reason}" if record.error_reason else text)
 
     async def run(self, record: Record, launch: Launch) -> Record:
         """Start the daemon of a sandbox and let requests through to it. Raises `DriverError`."""
@@ -347,7 +381,11 @@ class Sandboxes:
     async def _connect(self, record: Record, access: Access) -> Record:
         await self._open(record, access)
         return await self.steps.move(
-            record, State.STARTED, daemon_version=access.daemon_version, last_activity_at=self.touch(record.id)
+            record,
+            State.STARTED,
+            daemon_version=access.daemon_version,
+            instance=access.instance,
+            last_activity_at=self.touch(record.id),
         )
 
     async def _open(self, record: Record, access: Access) -> None:
@@ -399,6 +437,14 @@ class Sandboxes:
         record = await self.steps.store.find(sandbox_id)
         if record is not None and record.state is not State.DESTROYING:
             await self.steps.move(record, State.ERROR, reason=error.message, recoverable=True)
+
+    async def settle(self, record: Record, access: Access | None) -> Record:
+        """Finish what a replica that is no more had begun with a sandbox. Raises `ToolboxError`."""
+        if record.state is State.STOPPING:
+            # Its pod may be there still.
+            await self.driver.stop(record.id, force=False)
+        await self._settle(record, access)
+        return record
 
     async def _settle(self, record: Record, access: Access | None) -> None:
         match record.state:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 MAX_LIMIT = 200
 _KEPT = timedelta(days=7)
 """How long an image is found again that was built and that nothing is made of any more."""
+_USED_EVERY = timedelta(seconds=10)
+"""How often the time of last use is written at most."""
 _MAKING = frozenset({"pending", "pulling", "building"})
 _ORDERS = {"name": "name", "state": "state", "createdAt": "created_at", "lastUsedAt": "last_used_at"}
 """What a list can be sorted by -> field."""
@@ -91,20 +93,26 @@ class Snapshots:
     async def __aenter__(self) -> Self:
         if await self._known.find(DEFAULT_SNAPSHOT) is None:
             now = timestamp()
-            await self._known.add(
-                Snapshot(
-                    id=str(uuid.uuid4()),
-                    name=DEFAULT_SNAPSHOT,
-                    organization_id=EVERYBODY,
-                    general=True,
-                    created_at=now,
-                    updated_at=now,
+            with suppress(Conflict):  # another replica was faster
+                await self._known.add(
+                    Snapshot(
+                        id=str(uuid.uuid4()),
+                        name=DEFAULT_SNAPSHOT,
+                        organization_id=EVERYBODY,
+                        general=True,
+                        created_at=now,
+                        updated_at=now,
+                    )
                 )
-            )
-        for each in await self._known.all():
-            await self._go_on(each)
-        self._tasks.start(self._tidy_daily(), "builds nobody uses")
+        if not self._driver.replicated:
+            await self.go_on()
         return self
+
+    async def go_on(self) -> None:
+        """Do what an earlier control plane left half done."""
+        for each in await self._known.all():
+            if each.id not in self._making:
+                await self._go_on(each)
 
     async def __aexit__(self, *_: object) -> None:
         """Stop making; what is not finished begins anew with the next control plane."""
@@ -221,7 +229,9 @@ class Snapshots:
         found = await self.get(id_or_name or DEFAULT_SNAPSHOT)
         if found.state != "active":
             raise BadRequest(f"snapshot {found.name} is {found.state}: {found.error_reason or 'it must be active'}")
-        await self._known.save(msgspec.structs.replace(found, last_used_at=timestamp()))
+        now = datetime.now(UTC)
+        if found.last_used_at is None or now - datetime.fromisoformat(found.last_used_at) > _USED_EVERY:
+            await self._known.save(msgspec.structs.replace(found, last_used_at=timestamp()))
         return found
 
     async def reserve(self, name: str, *, source_sandbox_id: str) -> Snapshot:
@@ -334,7 +344,8 @@ class Snapshots:
             by_sandboxes.add(record.build_info.snapshot_ref if record.build_info is not None else "")
         return _Used(by_snapshots - {""}, by_sandboxes - {""})
 
-    async def _tidy_daily(self) -> None:
+    async def tidy_daily(self) -> None:
+        """Remove every day what was built and is of no use any more, for ever."""
         while True:
             before = (datetime.now(UTC) - _KEPT).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             used = await self._used()

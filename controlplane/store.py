@@ -1,7 +1,7 @@
 """Where sandboxes are remembered: one repository interface, here over SQLite."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -66,6 +66,12 @@ _STEPS = (_SCHEMA, _GRANT_SCHEMA, _DOCUMENT_SCHEMA, _ACCOUNT_SCHEMA + HISTORY_SC
 """What each layout adds to the one before it."""
 
 
+class Contended(Conflict):
+    """Another replica of the control plane has changed a sandbox meanwhile."""
+
+    code = "CONTENDED"
+
+
 class StoreError(Exception):
     """The state cannot be used, said in one line."""
 
@@ -91,6 +97,8 @@ class Document(Protocol):
 
 
 D = TypeVar("D", bound=Document)
+Follower = Callable[[Record | None, Record | None], None]
+"""Called with a sandbox as it was (None: new) and as it is (None: gone)."""
 
 
 class Collection(Protocol[D]):
@@ -111,6 +119,9 @@ class Collection(Protocol[D]):
     async def all(self) -> list[D]:
         """Return all documents, newest first."""
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when other replicas of the control plane have changed documents."""
+
 
 class Repository(Protocol):
     """The memory of the control plane; a cluster's own objects can serve as well as a database.
@@ -118,17 +129,26 @@ class Repository(Protocol):
     What is looked up for a caller is found only if it is their organisation's (`callers`).
     """
 
-    async def add(self, record: Record) -> None:
-        """Remember a new sandbox. Raises `Conflict` when its name is taken."""
+    async def add(self, record: Record) -> Record:
+        """Remember a new sandbox and return it as it is remembered. Raises `Conflict` when its name is taken."""
 
-    async def save(self, record: Record) -> None:
-        """Replace what is remembered of a sandbox; its last activity stays. Raises `Conflict` (the name)."""
+    async def save(self, record: Record) -> Record:
+        """Replace what is remembered of a sandbox, and return that; its last activity stays.
+
+        Raises `Conflict` (the name), and `Contended` when another replica has changed the sandbox meanwhile.
+        """
 
     async def remove(self, sandbox_id: str) -> None:
         """Forget a sandbox, and what was granted for it."""
 
     async def find(self, id_or_name: str) -> Record | None:
         """Return the sandbox with this id, else the one with this name."""
+
+    def peek(self, sandbox_id: str) -> Record | None:
+        """Return a sandbox if that takes no time (where replicas share them); None says nothing."""
+
+    async def at_rest(self, sandbox_id: str) -> Record | None:
+        """Return a sandbox as it is now, once no other replica is at work on it. Raises `Conflict` if one stays so."""
 
     async def everything(self) -> list[Record]:
         """Return all sandboxes, of all organisations."""
@@ -144,6 +164,9 @@ class Repository(Protocol):
 
     def collection(self, kind: str, type_: type[D]) -> "Collection[D]":
         """Return the documents of a kind."""
+
+    def follow(self, follower: "Follower") -> None:
+        """Tell `follower` of every change that other replicas or the cluster make; it may hear of our own too."""
 
 
 class SqliteCollection(Generic[D]):
@@ -200,6 +223,9 @@ class SqliteCollection(Generic[D]):
         )
         return [msgspec.json.decode(row[0], type=self._type) for row in rows]
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Do nothing: there are no other replicas."""
+
 
 class SqliteRepository:
     """The repository in one SQLite file (WAL), used by one process."""
@@ -247,7 +273,7 @@ class SqliteRepository:
         assert self._database is not None  # noqa: S101 -- entered
         await self._database.executemany(statement, values)
 
-    async def add(self, record: Record) -> None:
+    async def add(self, record: Record) -> Record:
         """Remember a new sandbox. Raises `Conflict` when its name is taken."""
         columns = (*_COLUMNS, "labels", "document")
         try:
@@ -257,8 +283,9 @@ class SqliteRepository:
             )
         except sqlite3.IntegrityError:
             raise Conflict(f"a sandbox named {record.name} already exists") from None
+        return record
 
-    async def save(self, record: Record) -> None:
+    async def save(self, record: Record) -> Record:
         """Replace what is remembered of a sandbox; its last activity stays."""
         kept = ("id", "last_activity_at")
         named = dict(zip((*_COLUMNS, "labels", "document"), _row(record), strict=True))
@@ -270,6 +297,7 @@ class SqliteRepository:
             )
         except sqlite3.IntegrityError:
             raise Conflict(f"a sandbox named {record.name} already exists") from None
+        return record
 
     async def remove(self, sandbox_id: str) -> None:
         """Forget a sandbox, and what was granted for it."""
@@ -285,6 +313,15 @@ class SqliteRepository:
             (id_or_name, visible_organization()),
         )
         return _record(rows[0]) if rows else None
+
+    def peek(self, sandbox_id: str) -> Record | None:
+        """Return nothing: a database takes its time."""
+        del sandbox_id
+        return None
+
+    async def at_rest(self, sandbox_id: str) -> Record | None:
+        """Return a sandbox: there are no other replicas."""
+        return await self.find(sandbox_id)
 
     async def everything(self) -> list[Record]:
         """Return all sandboxes."""
@@ -320,6 +357,9 @@ class SqliteRepository:
     def collection(self, kind: str, type_: type[D]) -> SqliteCollection[D]:
         """Return the documents of a kind."""
         return SqliteCollection(self, kind, type_)
+
+    def follow(self, follower: Follower) -> None:
+        """Do nothing: there are no other replicas."""
 
     async def add_grant(self, grant: Grant) -> None:
         """Remember a grant."""

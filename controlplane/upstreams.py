@@ -1,8 +1,9 @@
 """Connections to the daemons of running sandboxes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple, Self
 
 import aiohttp
 from aiohttp import hdrs
@@ -79,6 +80,20 @@ class Upstream:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise DriverError(f"the sandbox does not answer: {error}") from None
 
+    async def initialize(self, variables: Mapping[str, str]) -> None:
+        """Give the daemon its token and the variables of all it starts; again is fine. Raises `DriverError`."""
+        try:
+            async with (
+                asyncio.timeout(_SETUP_SECONDS),
+                self.session.post(f"{self.origin}/init", json={"token": self.token, "env": dict(variables)}) as response,
+            ):
+                if response.status == HTTPStatus.CONFLICT:
+                    raise DriverError("the sandbox's daemon was taken into use by somebody else")
+                if not response.ok:
+                    raise DriverError(f"the sandbox's daemon cannot be taken into use: {await response.text()}")
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            raise DriverError(f"the sandbox does not answer: {error}") from None
+
     async def set_environment(self, variables: Mapping[str, str], *, unset: Sequence[str] = ()) -> None:
         """Give the sandbox's children these variables, and take others away. Raises `DriverError`."""
         try:
@@ -96,11 +111,27 @@ class Upstream:
             raise DriverError(f"the sandbox does not answer: {error}") from None
 
 
+class Found(NamedTuple):
+    """A daemon that runs, though nobody here started it."""
+
+    access: Access
+    organization: str
+    signing_key: str
+
+
+Finder = Callable[[str], Found | None]
+
+
 class Upstreams:
     """The daemons that the proxy can reach now."""
 
     def __init__(self) -> None:
         self._open: dict[str, Upstream] = {}
+        self._finder: Finder = lambda _: None
+
+    def find_by(self, finder: Finder) -> None:
+        """From now on ask `finder` for the daemons of sandboxes that other replicas started."""
+        self._finder = finder
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,7 +143,14 @@ class Upstreams:
     def get(self, sandbox_id: str) -> Upstream | None:
         """Return the sandbox's daemon if it runs, and the caller's organisation has it."""
         found, organization = self._open.get(sandbox_id), visible_organization()
+        if found is None and (elsewhere := self._finder(sandbox_id)) is not None:
+            found = self._open[sandbox_id] = Upstream(elsewhere.access, elsewhere.organization)
+            found.signatures = Signatures(elsewhere.signing_key)
         return found if found is None or organization in (None, found.organization) else None
+
+    def holds(self, sandbox_id: str) -> bool:
+        """Tell whether connections to a sandbox's daemon may be open."""
+        return sandbox_id in self._open
 
     def ids(self) -> list[str]:
         """Return which sandboxes have a daemon that runs, of all organisations."""

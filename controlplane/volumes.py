@@ -4,6 +4,7 @@ import logging
 import posixpath
 import uuid
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -86,10 +87,14 @@ class Volumes:
             raise
         await self._known.remove(volume.id)
 
-    async def settle(self) -> None:
-        """Finish what an earlier control plane left half done: nobody learned of a volume that was being made."""
+    async def settle(self, age: timedelta = timedelta(0)) -> None:
+        """Finish what an earlier control plane left half done: nobody learned of a volume that was being made.
+
+        `age`: of what was touched later than that somebody else may be making something.
+        """
+        before = (datetime.now(UTC) - age).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         for volume in await self.all():
-            if volume.state in ("creating", "deleting"):
+            if volume.state in ("creating", "deleting") and volume.updated_at < before:
                 try:
                     await self._finish_removal(volume)
                 except ToolboxError as error:

@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import Any
 
+from aiohttp import web
+
 from toolbox import __version__
 from toolbox.children.environment import Environment
 from toolbox.children.process import Children
@@ -47,11 +49,12 @@ from toolbox.session.sessions import Sessions
 from toolbox.ssh.routes import routes as ssh_routes
 from toolbox.ssh.server import Ssh
 from toolbox.state import StateDir
+from toolbox.system.initialization import Initialization
 from toolbox.system.routes import routes as system_routes
 from toolbox.system.usage import Usage
 from toolbox.telemetry.service import Telemetry
 from toolbox.web.auth import Auth, Mode
-from toolbox.web.endpoint import Endpoint
+from toolbox.web.endpoint import Endpoint, Services
 from toolbox.web.idempotency import IdempotentCalls
 from toolbox.web.loopback import Loopback
 from toolbox.web.metrics import Metrics
@@ -132,6 +135,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         log_limit=config.session_log_limit,
         total_log_limit=config.total_log_limit,
         entrypoint=config.entrypoint,
+        entrypoint_waits=auth.by_init,
     )
     terminals = Terminals(children, environment)
     kernels = Kernels(children, environment, pythons, directory=state.directory("kernels"), spares=config.spare_kernels)
@@ -154,6 +158,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
     metrics, sockets, readiness = Metrics(), Sockets(), Readiness()
     telemetry = _telemetry(config, metrics, children, sockets)
+    initialization = Initialization(auth, environment, telemetry, start_entrypoint=sessions.start_entrypoint)
     services: dict[type, Any] = {
         type(each): each
         for each in (
@@ -166,7 +171,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             finder,
             git,
             metrics,
-            telemetry,
+            initialization,
             sockets,
             ports,
             loopback,
@@ -186,11 +191,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         )
     }
     pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE, telemetry=telemetry)
-    app = build_application(endpoints(), services, pipeline)
-    app.on_response_prepare.append(keep_relayed_headers)
-    app.on_shutdown.append(lambda _: sockets.close_all())
-    app.on_shutdown.append(loopback.close_tunnels)
-    app.on_shutdown.append(ssh.close_connections)
+    app = _application(services, pipeline)
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(TaskSet())
         _look_after_itself(tasks, metrics)
@@ -230,6 +231,15 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             yield Running(port, generated, ssh.port)
         finally:
             readiness.ready = False
+
+
+def _application(services: Services, pipeline: Pipeline) -> web.Application:
+    app = build_application(endpoints(), services, pipeline)
+    app.on_response_prepare.append(keep_relayed_headers)
+    app.on_shutdown.append(lambda _: services[Sockets].close_all())
+    app.on_shutdown.append(services[Loopback].close_tunnels)
+    app.on_shutdown.append(services[Ssh].close_connections)
+    return app
 
 
 def _look_after_itself(tasks: TaskSet, metrics: Metrics) -> None:

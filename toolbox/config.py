@@ -200,7 +200,13 @@ class ServeConfig(CommonConfig):
 class UpConfig(CommonConfig):
     """Options of `toolboxd up`, the sandboxes API with a proxy to their daemons."""
 
-    driver: str = option("what a sandbox is made of: process or docker", "process")
+    driver: str = option("what a sandbox is made of: process, docker or kubernetes", "process")
+    kubeconfig: Path | None = option(
+        "file that says where the cluster is (kubernetes driver); without it that of the pod, or the usual one", None
+    )
+    namespace: str | None = option("namespace of the sandboxes (kubernetes driver); without it the usual one", None)
+    template: str = option("SandboxTemplate that sandboxes are made from (kubernetes driver)", "sandbox-toolbox")
+    start_seconds: int = option("seconds that a sandbox may take to start (kubernetes driver)", 120)
     docker_host: str | None = option(
         "where the container engine listens (docker driver); without it DOCKER_HOST or the usual sockets", None
     )
@@ -216,6 +222,7 @@ class UpConfig(CommonConfig):
     jwt_audience: str | None = option("audience that a JWT must be for", None)
     jwt_issuer: str | None = option("issuer that a JWT must be from", None)
     rate_limit: int | None = option("calls of the API that one key may make in a minute; without it any number", None)
+    drain_seconds: int = option("seconds that running requests have to end in after SIGTERM; /readyz says 503", 0)
     storage_port: int | None = option(
         "port for object storage over TLS (0: any free one), which the Python SDK needs; without it, /s3 without TLS",
         None,

@@ -40,6 +40,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     address: Address
     token: str
     daemon_version: str | None = None
+    instance: str = ""
+    """Which of the pods that a sandbox has one after another it is; empty where there is but one place."""
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +116,9 @@ class Ability(StrEnum):
     SNAPSHOT = "snapshot"
     ARCHIVE = "archive"
     IMAGES = "images"
+    BUILD = "build"
+    KEEP = "keep"
+    """Keep files while a sandbox is stopped."""
     VOLUMES = "volumes"
     NETWORK = "network"
 
@@ -136,6 +141,8 @@ class Driver(ABC):
     """None: its sandboxes cannot have secrets."""
     user: str
     """The user that sandboxes run as by default."""
+    replicated = False
+    """Whether several control planes run its sandboxes together: nothing ends with one of them, or is on its disk."""
     mounts_in_home = False
     """Whether a mount path may begin with `~/`, for a home that has no fixed place."""
 
@@ -185,6 +192,11 @@ class Driver(ABC):
 
         What is frozen stays so for the sandboxes in `frozen`, and goes on for the others. Raises `DriverError`.
         """
+
+    def reach(self, sandbox_id: str) -> Access | None:
+        """Return how to reach the daemon of a sandbox that another control plane may have started."""
+        del sandbox_id
+        return None
 
     async def present(self) -> list[str]:
         """Return the ids of all sandboxes of which something is here, known or not; `delete` removes one."""

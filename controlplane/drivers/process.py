@@ -59,7 +59,7 @@ class ProcessDriver(Driver):
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._open)
-        abilities = {Ability.FORK, Ability.SNAPSHOT, Ability.ARCHIVE, Ability.VOLUMES}
+        abilities = {Ability.FORK, Ability.SNAPSHOT, Ability.ARCHIVE, Ability.VOLUMES, Ability.KEEP}
         if self._cgroups.can_limit:
             abilities.add(Ability.RESIZE)
         if self._cgroups.can_freeze:

@@ -58,6 +58,16 @@ def test_what_kernels_do_without_is_not_there(bundle: Path) -> None:
     assert [path for path in packages.rglob("test*") if path.name in ("test", "tests")] == []
 
 
+def test_the_client_of_kubernetes_comes_without_generated_classes(bundle: Path) -> None:
+    program = """
+import sys
+from kubernetes_asyncio import client, config, watch
+config.load_kube_config, watch.Watch, client.ApiClient, client.ApiException
+print(len([name for name in sys.modules if name.startswith("kubernetes_asyncio")]) < 50)
+"""
+    assert run(bundle / "bin/python3", "-c", program) == "True\n"
+
+
 def test_every_package_brings_its_licence(bundle: Path) -> None:
     words = ("licen", "copying", "notice")
     without = [
@@ -79,4 +89,4 @@ for name in names:
 print(*names)
 """
     imported = run(bundle / "bin/python3", "-c", program).split()
-    assert {"toolbox", "aiohttp", "aiosqlite", "ipykernel", "mss", "re2"} <= set(imported)
+    assert {"toolbox", "aiohttp", "aiosqlite", "ipykernel", "kubernetes_asyncio", "mss", "re2"} <= set(imported)

@@ -34,7 +34,7 @@ class BuildingDriver(ProcessDriver):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        self.abilities |= {Ability.IMAGES}
+        self.abilities |= {Ability.IMAGES, Ability.BUILD}
         return self
 
     def check(self, wanted: CreateSandbox) -> Resources:

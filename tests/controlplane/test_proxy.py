@@ -21,7 +21,7 @@ from controlplane.links import Links
 from controlplane.previews import Previews
 from controlplane.proxy import Proxy
 from controlplane.sandboxes import Sandboxes
-from controlplane.upstreams import Upstreams
+from controlplane.upstreams import Upstream, Upstreams
 from toolbox.errors import NotFound
 from toolbox.web.auth import Auth, Mode
 from toolbox.web.metrics import Metrics
@@ -163,22 +163,26 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     await runner.setup()
     await web.UnixSite(runner, path).start()
 
-    async def why(_: str) -> NotFound:
-        return NotFound("sandbox not found")
-
     async def no_tunnels(_: web.Application) -> None:
         pass
 
-    stub = cast("Sandboxes", SimpleNamespace(touch=lambda _: None, why_unreachable=why))
     pipeline = Pipeline(Auth(Mode.TOKEN, KEY), Metrics(), source=None)
     async with Upstreams() as upstreams:
         await upstreams.open(ID, Access(address=Address(unix=path), token=TOKEN), organization="local")
         await upstreams.open(
             "gone", Access(address=Address(unix=str(tmp_path / "nobody.sock")), token=TOKEN), organization="local"
         )
+
+        async def upstream(sandbox_id: str) -> Upstream:
+            found = upstreams.get(sandbox_id)
+            if found is None:
+                raise NotFound("sandbox not found")
+            return found
+
+        stub = cast("Sandboxes", SimpleNamespace(touch=lambda _: None, upstream=upstream))
         services: dict[type, Any] = {
             Sandboxes: stub,
-            Proxy: Proxy(stub, upstreams),
+            Proxy: Proxy(stub),
             Links: Links(None, "x"),
             SandboxKeys: SandboxKeys("secret"),
         }

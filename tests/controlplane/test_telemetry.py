@@ -9,7 +9,7 @@ import pytest
 from daytona_api_client.models.metrics_response import MetricsResponse
 
 from controlplane import telemetry
-from controlplane.history import History, Sample
+from controlplane.history import Sample, SqliteHistory
 from controlplane.store import SqliteRepository
 from tests.controlplane.conftest import Plane, plane_on
 
@@ -46,7 +46,7 @@ async def test_samples_are_taken_by_themselves(tmp_path: Path, monkeypatch: pyte
         seen = (await plane.call("GET", "/sandbox/box"))["lastActivityAt"]
         path = plane.state_dir / "controlplane/sandboxes.sqlite"
         async with SqliteRepository(path) as store, asyncio.timeout(30):
-            while len(await History(store).samples(sandbox["id"], "", "9")) < 3:
+            while len(await SqliteHistory(store).samples(sandbox["id"], "", "9")) < 3:
                 await asyncio.sleep(0.01)
         assert (await plane.call("GET", "/sandbox/box"))["lastActivityAt"] == seen
         await plane.call("POST", "/sandbox/box/stop")
@@ -55,7 +55,7 @@ async def test_samples_are_taken_by_themselves(tmp_path: Path, monkeypatch: pyte
 
 async def test_old_samples_go(tmp_path: Path) -> None:
     async with SqliteRepository(tmp_path / "db") as store:
-        history = History(store)
+        history = SqliteHistory(store)
         values = dict.fromkeys(("cpu_count", "mem_total", "mem_used", "mem_cache", "disk_total", "disk_used"), 1)
         for at in ("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z"):
             await history.add_samples([Sample(sandbox_id="a", at=at, cpu_used_pct=0.5, **values)])

@@ -91,6 +91,7 @@ class Sessions:
         log_limit: int,
         total_log_limit: int,
         entrypoint: Sequence[str] = (),
+        entrypoint_waits: bool = False,
     ) -> None:
         self._children = children
         self._environment = environment
@@ -98,12 +99,13 @@ class Sessions:
         self._store = JournalStore(directory, total_log_limit)
         self._sessions: Registry[Session] = Registry("session", lambda session: session.close(grace=1.0))
         self._entrypoint = Entrypoint(entrypoint, children, environment) if entrypoint else None
+        self._entrypoint_waits = entrypoint_waits
 
     async def __aenter__(self) -> Self:
         await self._store.__aenter__()
         await self._sessions.__aenter__()
-        if self._entrypoint is not None:
-            await self._entrypoint.start(self._journal())
+        if not self._entrypoint_waits:
+            await self.start_entrypoint()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -117,6 +119,11 @@ class Sessions:
 
     def _journal(self) -> Journal:
         return Journal(self._store, self._log_limit)
+
+    async def start_entrypoint(self) -> None:
+        """Start the entrypoint, if there is one and it has not been started."""
+        if self._entrypoint is not None and self._entrypoint.command is None:
+            await self._entrypoint.start(self._journal())
 
     async def create(self, session_id: str) -> None:
         """Start a session. Raises `BadRequest`, `Conflict` when the id is taken, `OSError`."""
@@ -140,9 +147,9 @@ class Sessions:
         return self._sessions.get(session_id).info
 
     def entrypoint(self) -> Command:
-        """Return the entrypoint's only command. Raises `NotFound` when there is none."""
+        """Return the entrypoint's only command. Raises `NotFound` when there is none, or none yet."""
         if self._entrypoint is None or self._entrypoint.command is None:
-            raise NotFound("session not found: there is no entrypoint")
+            raise NotFound("session not found: no entrypoint has been started")
         return self._entrypoint.command
 
     def command(self, session_id: str, command_id: str) -> Command:

@@ -39,6 +39,8 @@ class InitRequest(Model):
     """What a platform hands to a daemon it has just taken into use."""
 
     token: str | None = None
+    env: dict[str, str] | None = None
+    """Variables for all that is started from now on; with the token or not at all, and only once."""
 
 
 class Message(Model):

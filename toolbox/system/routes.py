@@ -9,6 +9,7 @@ from toolbox.children.environment import Environment
 from toolbox.children.python import Python, Pythons
 from toolbox.errors import Unavailable
 from toolbox.lifetime import Readiness
+from toolbox.system.initialization import Initialization
 from toolbox.system.models import (
     Directory,
     EnvRequest,
@@ -21,8 +22,6 @@ from toolbox.system.models import (
     Version,
 )
 from toolbox.system.usage import Usage
-from toolbox.telemetry.service import Telemetry
-from toolbox.web.auth import Auth
 from toolbox.web.endpoint import Routes
 from toolbox.web.metrics import Metrics
 
@@ -70,18 +69,16 @@ async def project_dir(environment: Environment) -> Directory:
 
 
 @routes.post("/init", "Initialize")
-async def initialize(body: InitRequest, auth: Auth, telemetry: Telemetry) -> Message:
+async def initialize(body: InitRequest, initialization: Initialization) -> Message:
     """Take the daemon into use: from now on the given token is required, if none was before."""
-    if body.token:
-        auth.adopt(body.token)
-    await telemetry.initialize(body.token)
+    await initialization.initialize(body.token, body.env)
     return Message(message="initialized")
 
 
 @routes.post("/env", "UpdateEnv")
-async def update_env(body: EnvRequest, environment: Environment) -> Message:
+async def update_env(body: EnvRequest, initialization: Initialization) -> Message:
     """Change the environment variables that later children inherit."""
-    environment.update(body.set, body.unset, body.unset_value_prefix)
+    await initialization.change_environment(body.set, body.unset, body.unset_value_prefix)
     return Message(message="environment updated")
 
 

@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from toolbox.config import is_local_host
-from toolbox.errors import Conflict, Forbidden, Unauthorized
+from toolbox.errors import BadRequest, Conflict, Forbidden, Unauthorized
 from toolbox.web.signing import Signatures
 
 QUERY_KEY = "DAYTONA_SANDBOX_AUTH_KEY"
 """What a browser's websocket carries, since it cannot set headers (TypeScript SDK)."""
 PREVIEW_HEADER = "x-daytona-preview-token"
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+INIT_PATH = "/init"
 
 
 class Mode(Enum):
@@ -42,6 +43,8 @@ class Auth:
         signatures: Signatures | None = None,
     ) -> None:
         self.mode = mode
+        self.by_init = mode is Mode.INIT
+        """Whether the token comes, or came, by `/init`."""
         self._signatures = signatures
         self.allow_origins = allow_origins
         self._token = token.encode() if token else None
@@ -59,6 +62,10 @@ class Auth:
         """Let the request pass, or raise `Unauthorized` or `Forbidden`."""
         if self.mode is Mode.NONE or request.path in PUBLIC_PATHS:
             return
+        if self.by_init and request.path == INIT_PATH:
+            return  # who repeats it, the answer being lost, shows the token in the body: `adopt` looks at that
+        if self.mode is Mode.INIT:
+            raise Unauthorized("not yet in use: /init brings the token")
         if self._signatures is not None and self._signatures.concern(request, request.method):
             # A signed link is a credential of its own; who brings the token too needs none.
             if not any(map(self.accepts, credentials(request))):
@@ -66,8 +73,6 @@ class Auth:
             return
         if self.mode is Mode.LOCAL:
             _refuse_foreign(request)
-            return
-        if self.mode is Mode.INIT and request.path == "/init":
             return
         if not any(map(self.accepts, credentials(request))):
             raise Unauthorized("a valid token is required")
@@ -80,12 +85,16 @@ class Auth:
             and expected is not None
         )
 
-    def adopt(self, token: str) -> None:
+    def adopt(self, token: str | None) -> None:
         """Require `token` from now on, if none is required yet; the first caller wins.
 
-        The same token again is fine. Raises `Conflict` for another one.
+        The same token again is fine. Raises `Conflict` for another one, and where all that a caller has to show is
+        the token, `BadRequest` for none.
         """
-        if self.mode in (Mode.LOCAL, Mode.INIT):
+        if not token:
+            if self.by_init:
+                raise BadRequest("a token is required")
+        elif self.mode in (Mode.LOCAL, Mode.INIT):
             self._token = token.encode()
             self.mode = Mode.TOKEN
         elif self.mode is Mode.TOKEN and not self.accepts(token):

@@ -20,7 +20,6 @@ STOP_SECONDS = 6
 """A daemon ends within 5 s; what is left after this is killed."""
 _GIB = 1024**3
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "zsh", "busybox"})
-_PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 def configuration(
@@ -80,12 +79,6 @@ def command(launch: Launch, image: Image) -> list[str]:
         arguments += ["--user", workload]
     beside = launch.entrypoint or image.entrypoint
     return [*arguments, "--", *beside] if _does_something(beside) else arguments
-
-
-def variables(launch: Launch) -> dict[str, str]:
-    """Return the variables of what runs in a sandbox, beside those of its image."""
-    proxies = dict.fromkeys(_PROXIES, launch.network.proxy) if launch.network.proxy else {}
-    return {**proxies, "DAYTONA_SANDBOX_ID": launch.id, **launch.env}
 
 
 def users(wanted: str | None) -> tuple[str, str | None]:

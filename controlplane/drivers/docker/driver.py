@@ -33,6 +33,7 @@ from controlplane.drivers.docker.images import DockerImages
 from controlplane.drivers.docker.place import CERTIFICATES, Made, Place
 from controlplane.drivers.docker.refusals import check_resources, check_supported, refuse
 from controlplane.drivers.docker.volumes import DockerVolumes, are_bound
+from controlplane.drivers.outfit import variables
 from controlplane.models import CreateSandbox, Image
 from toolbox.config import ConfigError
 from toolbox.errors import BadRequest, ToolboxError
@@ -177,7 +178,7 @@ class DockerDriver(Driver):
         name = box.name
         in_container, _ = containers.users(found["Config"].get("User"))
         try:
-            await asyncio.to_thread(box.place.prepare, containers.variables(launch), private=in_container == "0")
+            await asyncio.to_thread(box.place.prepare, variables(launch), private=in_container == "0")
         except OSError as error:
             raise DriverError(f"cannot write what the sandbox's daemon reads: {error}") from None
         endings = await self._volumes.prepare(launch.mounts)

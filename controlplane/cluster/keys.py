@@ -1,0 +1,47 @@
+"""The keys that all replicas share: a Secret, made by the first of them or by who installs."""
+
+import base64
+import binascii
+import secrets
+
+import msgspec
+
+from controlplane.cluster.api import Cluster
+from controlplane.cluster.kinds import SECRET
+from controlplane.cluster.names import KEYS, MANAGED
+from toolbox.config import ConfigError
+from toolbox.errors import Conflict, ToolboxError
+
+_PREFIX = "dtn_"
+
+
+class SharedKeys(msgspec.Struct, frozen=True, rename="kebab"):
+    """What is in it."""
+
+    api_key: str
+    sandbox_secret: str
+    """What keys of sandboxes are derived from."""
+    vault_key: str
+
+
+async def shared_keys(cluster: Cluster) -> SharedKeys:
+    """Return the keys, made where they are missing. Raises `ConfigError`."""
+    names = msgspec.structs.fields(SharedKeys)
+    made = {each.encode_name: _encoded(_PREFIX + secrets.token_urlsafe(32)) for each in names}
+    try:
+        try:
+            held = await cluster.create(SECRET, {"metadata": {"name": KEYS, "labels": MANAGED}, "data": made})
+        except Conflict:
+            found = await cluster.get(SECRET, KEYS)
+            lacking = {name: value for name, value in made.items() if found is None or not found.data.get(name)}
+            held = found if found is not None and not lacking else await cluster.patch(SECRET, KEYS, {"data": lacking})
+        values = {each.name: base64.b64decode(held.data[each.encode_name]).decode().strip() for each in names}
+    except ToolboxError as error:
+        raise ConfigError(f"cannot keep the keys in the cluster: {error.message}") from None
+    except (KeyError, binascii.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"the Secret {KEYS} is not usable: {error}") from None
+    return SharedKeys(**values)
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
