@@ -1,6 +1,7 @@
 """What can go wrong with a cluster, each by itself: what tests of the control plane have at hand."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -28,12 +29,13 @@ def uid(namespace: Namespace, pod: str) -> str:
 
 def test_a_pod_is_deleted_and_evicted(namespace: Namespace, sandbox: str) -> None:
     namespace.wait("sandbox", sandbox, until=READY)
-    for end in (lambda: namespace.delete("pod", sandbox), lambda: namespace.evict(sandbox)):
-        before = uid(namespace, sandbox)
-        end()
+    seen = {uid(namespace, sandbox)}
+    for end in (partial(namespace.delete, "pod"), namespace.evict):
+        end(sandbox)
         # The engine makes another.
-        eventually(lambda gone=before: uid(namespace, sandbox) not in ("", gone))
+        eventually(lambda: uid(namespace, sandbox) not in {"", *seen})
         namespace.wait("sandbox", sandbox, until=READY)
+        seen.add(uid(namespace, sandbox))
 
 
 def test_a_quota_is_used_up(namespace: Namespace) -> None:
