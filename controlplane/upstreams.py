@@ -80,12 +80,12 @@ class Upstream:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise DriverError(f"the sandbox does not answer: {error}") from None
 
-    async def initialize(self) -> None:
-        """Give the daemon its token; the same one again is fine. Raises `DriverError`."""
+    async def initialize(self, variables: Mapping[str, str]) -> None:
+        """Give the daemon its token and the variables of all it starts; again is fine. Raises `DriverError`."""
         try:
             async with (
                 asyncio.timeout(_SETUP_SECONDS),
-                self.session.post(f"{self.origin}/init", json={"token": self.token}) as response,
+                self.session.post(f"{self.origin}/init", json={"token": self.token, "env": dict(variables)}) as response,
             ):
                 if response.status == HTTPStatus.CONFLICT:
                     raise DriverError("the sandbox's daemon was taken into use by somebody else")

@@ -186,7 +186,8 @@ class KubernetesDriver(Driver):
         """Give a daemon its token and its variables. Raises `DriverError`."""
         access = self._access(entry, instance=pod.metadata.uid)
         async with Upstream(access) as upstream:
-            await upstream.initialize()
+            await upstream.initialize(variables(launch))
+            # An image may have a daemon that takes no variables there.
             await upstream.set_environment(variables(launch))
             version = await upstream.version()
         return Access(address=access.address, token=access.token, daemon_version=version, instance=access.instance)
