@@ -17,7 +17,7 @@ SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi
 @contextmanager
 def restricted_namespace(cluster: Cluster, name: str) -> Iterator[Namespace]:
     """Make a namespace that has nothing in it, and refuses pods that do not keep to the restricted profile."""
-    with cluster.namespace(f"{name}-{uuid4().hex[:8]}", []) as made:
+    with cluster.namespace(f"{name}-{uuid4().hex[:8]}") as made:
         labels = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
         cluster.kubectl("label", "namespace", made.name, *labels)
         yield made
