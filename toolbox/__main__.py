@@ -165,6 +165,7 @@ def _ca(config: UpConfig) -> int:
 
 def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Run `serve` with logging set up; the event it gets is set by SIGTERM and SIGINT. Raises `ConfigError`."""
+    from toolbox.heap import share_one_arena  # noqa: PLC0415
     from toolbox.logs import logging_to  # noqa: PLC0415
     from toolbox.threads import ThreadPool  # noqa: PLC0415
 
@@ -177,6 +178,7 @@ def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awai
         return await serve(stop)
 
     _raise_file_limit()
+    share_one_arena()
     with logging_to(config):
         try:
             return asyncio.run(guarded())
