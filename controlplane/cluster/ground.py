@@ -11,7 +11,6 @@ from controlplane.cluster.history import ClusterHistory
 from controlplane.cluster.keys import shared_keys
 from controlplane.cluster.kinds import CLAIM, POOL, SANDBOX, TEMPLATE
 from controlplane.cluster.leases import Leases
-from controlplane.cluster.names import OURS
 from controlplane.cluster.repository import ClusterRepository
 from controlplane.cluster.takeover import Takeover
 from controlplane.drivers.kubernetes.driver import KubernetesDriver
@@ -36,7 +35,7 @@ async def _answers(cluster: Cluster) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
-                await cluster.all(each, f"{OURS},none")
+                await cluster.request("GET", each.path(cluster.namespace), query=[("limit", "1")])
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise
