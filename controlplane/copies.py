@@ -37,8 +37,14 @@ class Copies:
         """Whether the driver can."""
         return Ability.ARCHIVE in self._driver.abilities
 
+    def _check(self, ability: Ability, what: str) -> None:
+        """Raise `BadRequest` for what the driver cannot do."""
+        if ability not in self._driver.abilities:
+            raise self._driver.cannot(what)
+
     async def fork(self, id_or_name: str, name: str | None) -> Record:
         """Make a sandbox with the files of another and start it. Raises `NotFound`, `Conflict`, `DriverError`."""
+        self._check(Ability.FORK, "fork sandboxes")
         forked: list[Record] = []
 
         async def step(record: Record) -> Record:
@@ -79,6 +85,7 @@ class Copies:
 
     async def snapshot(self, id_or_name: str, name: str) -> Record:
         """Make a snapshot of a sandbox's files. Raises `NotFound`, `Conflict`, `BadRequest`, `DriverError`."""
+        self._check(Ability.SNAPSHOT, "make snapshots of sandboxes")
 
         async def step(record: Record) -> Record:
             wanted = await self._snapshots.reserve(name, source_sandbox_id=record.id)
@@ -130,8 +137,7 @@ class Copies:
 
     async def archive(self, id_or_name: str) -> Record:
         """Begin to move the files of a stopped sandbox off this machine. Raises `NotFound`, `BadRequest`."""
-        if not self.can_archive:
-            raise self._driver.cannot("archive sandboxes")
+        self._check(Ability.ARCHIVE, "archive sandboxes")
 
         async def first(record: Record) -> Record:
             if record.state is not State.STOPPED:

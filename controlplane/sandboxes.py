@@ -287,6 +287,8 @@ class Sandboxes:
 
     async def pause(self, id_or_name: str) -> Record:
         """Freeze a running sandbox. Raises `NotFound`, `Conflict`, `BadRequest`, `DriverError`."""
+        if Ability.PAUSE not in self.driver.abilities:
+            raise self.driver.cannot("pause sandboxes")
 
         async def step(record: Record) -> Record:
             if record.state is State.PAUSED:

@@ -67,7 +67,9 @@ class Pods:
         metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
         await self._cluster.create(POD, {"metadata": metadata, "spec": spec})
         ready = [{"type": "Ready", "status": "True"}]
-        await self._status(POD, name, {"phase": "Running", "conditions": ready, "podIP": address})
+        await self._status(
+            POD, name, {"phase": "Running", "conditions": ready, "podIP": address, "podIPs": [{"ip": address}]}
+        )
         await self._tell(name, "True", "DependenciesReady", [address])
 
     async def _tell(self, name: str, status: str, reason: str, ips: list[str]) -> None:

@@ -122,6 +122,7 @@ class PodStatus(_Wire, frozen=True):
     """What a kubelet says of a pod."""
 
     phase: str = ""
+    pod_ip: str = msgspec.field(default="", name="podIP")
     reason: str = ""
     message: str = ""
     conditions: list[Condition] = []

@@ -255,8 +255,8 @@ class ClusterRepository:
 
     async def remove_grants(self, sandbox_id: str, kind: GrantKind, digest: str | None = None) -> None:
         """Forget the grants of one kind for a sandbox, or the one with this digest."""
-        for held, grant in self._grants():
-            if grant.sandbox_id == sandbox_id and grant.kind == kind and digest in (None, grant.digest):
+        for held, grant in self._grants(sandbox_id):
+            if grant.kind == kind and digest in (None, grant.digest):
                 await self._delete(held)
 
     async def remove_expired(self, now: str) -> None:
@@ -271,8 +271,12 @@ class ClusterRepository:
             if await self._is_stale(held):
                 await self._delete(held)
 
-    def _grants(self) -> list[tuple[Held, Grant]]:
-        held = [each for each in self._config_maps if each.metadata.labels.get(KIND) == _GRANT]
+    def _grants(self, sandbox_id: str | None = None) -> list[tuple[Held, Grant]]:
+        held = [
+            each
+            for each in self._config_maps
+            if each.metadata.labels.get(KIND) == _GRANT and sandbox_id in (None, each.metadata.labels.get(SANDBOX_ID))
+        ]
         return [(each, msgspec.json.decode(each.data["document"], type=Grant)) for each in held]
 
     def _reservations(self) -> list[Held]:

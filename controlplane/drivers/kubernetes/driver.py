@@ -154,14 +154,14 @@ class KubernetesDriver(Driver):
     async def start(self, launch: Launch) -> Access:
         """Let the sandbox have a pod, and return once its daemon is in use. Raises `DriverError`."""
         entry = self._entry(launch.id)
-        if entry.reason in ("SandboxSuspended", "PodFailed", "PodSucceeded"):
+        if entry.record.state is not State.CREATING:
             await self._restart(entry)
         entry, pod = await self._ready(launch.id)
         return await self._take_into_use(entry, pod, launch)
 
     async def _restart(self, entry: Entry) -> None:
-        if entry.reason != "SandboxSuspended":
-            # A pod that has ended is in the way of a new one.
+        if self._fleet.pod(entry) is not None:
+            # A pod that has ended is in the way of a new one, and one that has not is nobody's.
             await self._suspend(entry, force=True)
         await self._set_mode(entry, "Running")
 
@@ -172,7 +172,8 @@ class KubernetesDriver(Driver):
                 while True:
                     entry = self._entry(sandbox_id)
                     pod = self._fleet.pod(entry)
-                    if entry.ready and pod is not None and pod.metadata.deletion_timestamp is None:
+                    # What the controller says may be of the pod before.
+                    if entry.ready and pod is not None and not has_ended(pod) and pod.status.pod_ip == entry.address:
                         return entry, pod
                     if entry.reason != "SandboxSuspended" and (problem := hopeless(entry, pod)) is not None:
                         raise DriverError(f"the sandbox does not start: {problem}")

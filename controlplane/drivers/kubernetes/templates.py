@@ -7,6 +7,7 @@ from typing import Any, Self
 from controlplane.cluster.api import Cluster
 from controlplane.cluster.kinds import POOL, TEMPLATE, Pool, Template
 from controlplane.cluster.mirror import Mirror
+from controlplane.cluster.names import WORKLOAD
 from controlplane.drivers.base import DriverError, Resources
 from controlplane.drivers.kubernetes.quantities import GIB, parse_quantity, whole
 
@@ -35,6 +36,12 @@ class Blueprint:
     def image(self) -> str:
         """The image of the daemon's container."""
         return str(self._container.get("image", ""))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether its pods are seen: those of a warm pool have no other labels than the template's."""
+        labels = (self.spec["podTemplate"].get("metadata") or {}).get("labels") or {}
+        return bool(labels.get(WORKLOAD) == "sandbox")
 
     @property
     def home(self) -> dict[str, Any] | None:
@@ -110,7 +117,7 @@ class Templates:
                 continue
             try:
                 blueprint = self.blueprint(pool.spec.sandbox_template_ref.get("name", ""))
-                if blueprint.image == wanted and blueprint.resources == resources:
+                if blueprint.is_labelled and blueprint.image == wanted and blueprint.resources == resources:
                     return pool
             except DriverError as error:
                 log.warning(
