@@ -1,4 +1,4 @@
-"""The command line: `toolboxd serve | up | ps | logs | stop | gc | ca | kernel-python | doctor`."""
+"""The command line: `toolboxd serve | up | ps | logs | stop | gc | ca | kernel-python | install | doctor`."""
 
 import argparse
 import asyncio
@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolbox import __version__
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _ca(UpConfig.load(arguments, os.environ))
             case "kernel-python":
                 return _kernel_python(ServeConfig.load(arguments, os.environ))
+            case "install":
+                return _install(arguments["directory"])
             case _:
                 from toolbox.doctor import report  # noqa: PLC0415 -- only for this command
 
@@ -76,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(ca, UpConfig)
     kernel_python = commands.add_parser("kernel-python", help="print which Python kernels run in")
     add_arguments(kernel_python, ServeConfig)
+    install = commands.add_parser("install", help="copy this bundle to a directory, from which it works too")
+    install.add_argument("directory", metavar="DIRECTORY", type=Path, help="made if need be; nothing else may be in it")
     commands.add_parser("doctor", help="tell what is there, and what is lost without the rest")
     return parser
 
@@ -137,6 +142,14 @@ def _kernel_python(config: ServeConfig) -> int:
         print(f"kernels: {kernels}; code-run: {programs}", file=sys.stderr)  # noqa: T201
 
     asyncio.run(find())
+    return 0
+
+
+def _install(directory: Path) -> int:
+    from toolbox.install import install  # noqa: PLC0415 -- only for this command
+
+    done = "installed in" if install(directory.absolute()) else "is already in"
+    print(f"sandbox-toolbox {__version__} {done} {directory}")  # noqa: T201
     return 0
 
 

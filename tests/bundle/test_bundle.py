@@ -44,6 +44,26 @@ def test_a_launcher_elsewhere_says_what_it_misses(bundle: Path, tmp_path: Path) 
     assert (done.returncode, done.stderr) == (127, expected)
 
 
+@pytest.mark.parametrize("what", ["file", "dir/file"])
+def test_is_not_installed_among_other_things(bundle: Path, tmp_path: Path, what: str) -> None:
+    (tmp_path / what).parent.mkdir(exist_ok=True)
+    (tmp_path / what).touch()
+    done = subprocess.run([bundle / "bin/toolboxd", "install", tmp_path], capture_output=True, text=True, check=False)
+    expected = f"toolboxd: cannot install into {tmp_path}: there is something else in it\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+    assert (tmp_path / what).exists()
+
+
+def test_an_attempt_that_fails_is_said_and_seen(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    command = ["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh", f"{bundle}/bin/toolboxd", "install", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith(f"toolboxd: cannot install into {target}: {bundle}/")
+    assert "File too large" in done.stderr
+    assert (target / ".incomplete").exists()
+
+
 def test_is_compiled_and_open_to_every_user(bundle: Path) -> None:
     module = bundle / "packages/toolbox/__pycache__"
     assert [path.name for path in module.glob("app.*.pyc")], "not compiled: each start would be slow"

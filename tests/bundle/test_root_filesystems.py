@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -38,6 +39,8 @@ def test_sdk_and_environment(root: RootFilesystem) -> None:
             look_at_kernel(root, user, without_home)
     become_another_user(root)
     assert root.run(f"{root.bundle}/bin/rg", "--version", user=ANYBODY).startswith("ripgrep 14.")
+    if root.name == "musl":
+        install_elsewhere(root)
 
 
 def drive_with_sdk(root: RootFilesystem, user: str, home: str) -> None:
@@ -108,6 +111,24 @@ def become_another_user(root: RootFilesystem) -> None:
         port = line(process, "Starting toolbox server on port ")
         assert execute(port, "id -u; id -g; echo $HOME") == "1000\n1000\n/tmp\n"
         assert interpret(port, "import os; os.getuid(), os.environ['HOME']").value() == "(1000, '/tmp')"
+
+
+def install_elsewhere(root: RootFilesystem) -> None:
+    """Let somebody copy the bundle to another directory, as an init container does, and use it from there."""
+    (root.path / "volume").mkdir()
+    (root.path / "volume").chmod(0o777)
+    copy = replace(root, bundle="/volume/to ols")
+    # What an attempt that was cut short has left.
+    root.run("mkdir", "-p", f"{copy.bundle}/half", user=ANYBODY)
+    root.run("touch", f"{copy.bundle}/.incomplete", f"{copy.bundle}/half/file", user=ANYBODY)
+    command = (f"{root.bundle}/bin/toolboxd", "install", copy.bundle)
+    assert root.run(*command, user=ANYBODY).endswith(" installed in /volume/to ols\n")
+    assert root.run(*command, user=ANYBODY).endswith(" is already in /volume/to ols\n")
+    assert not (root.path / "volume/to ols/half").exists()
+    (root.path / root.bundle.lstrip("/")).rename(root.path / "not-there")
+    look_at_children(copy, ANYBODY)
+    look_at_kernel(copy, ANYBODY, {"HOME": "/tmp"})
+    (root.path / "not-there").rename(root.path / root.bundle.lstrip("/"))
 
 
 def execute(port: str, command: str) -> str:

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +19,7 @@ from tests.conftest import Daemon, Toolboxd, run_daemon
 from tests.interpreter.client import CONTEXT, EXECUTE, Ran, create, read, run
 from toolbox.children import tree
 from toolbox.config import ServeConfig
-from toolbox.interpreter import contexts, routes
+from toolbox.interpreter import contexts, messaging, routes
 
 STUBBORN = "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except KeyboardInterrupt:\n        pass"
 
@@ -305,6 +307,28 @@ async def test_nothing_is_left_when_the_daemon_stops(
     await toolboxd.end()
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
     assert list((tmp_path / "state/kernels").iterdir()) == []
+
+
+async def test_nothing_is_left_of_a_kernel_whose_client_left_before_it_began(
+    serve_config: Callable[..., ServeConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go, made = threading.Event(), threading.Event(), threading.Event()
+
+    class SlowPlace(messaging.Place):
+        def __init__(self, *arguments: Any) -> None:
+            begun.set()
+            go.wait(30)
+            super().__init__(*arguments)
+            made.set()
+
+    monkeypatch.setattr(messaging, "Place", SlowPlace)
+    async with run_daemon(serve_config()) as daemon:
+        creating = asyncio.create_task(create(daemon))
+        assert await asyncio.to_thread(begun.wait, 30)
+        creating.cancel()
+        asyncio.get_running_loop().call_later(0.5, go.set)
+    assert await asyncio.to_thread(made.wait, 30)
+    assert list((daemon.state_dir / "kernels").iterdir()) == []
 
 
 @pytest.mark.usefixtures("reap_orphans")

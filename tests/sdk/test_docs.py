@@ -1,7 +1,7 @@
 """The examples of `docs/` run as they stand there, and print what is said below them.
 
 A page is one program: its `python` blocks go on from each other. A `ts` or `sh` block is a program of its own. A `text`
-block after an example is its output, `...` standing for what differs. Others (`console`, `dockerfile`) only show.
+block after an example is its output, `...` standing for what differs. Others (`console`, `dockerfile`, `yaml`) only show.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from tests.sdk.conftest import Server
 DOCS = Path(__file__).parents[2] / "docs"
 BIN = Path(sys.executable).parent
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$(?:\n+^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-SHOWN = {"console", "dockerfile", "text"}
+SHOWN = {"console", "dockerfile", "text", "yaml"}
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ class Kernels:
         self._wanted = spares
         self._spares: list[_Spare] = []
         self._connections: Any = None
+        self._making: set[asyncio.Future[Any]] = set()
+        """Places that threads make, or have made for who was cancelled meanwhile."""
         self._tasks = TaskSet()
         self._refilling: asyncio.Task[None] | None = None
 
@@ -77,6 +79,9 @@ class Kernels:
         await self._tasks.close()
         spares, self._spares = self._spares, []
         await asyncio.gather(*(spare.kernel.close() for spare in spares), return_exceptions=True)
+        for place in await asyncio.gather(*self._making, return_exceptions=True):
+            if not isinstance(place, BaseException):
+                await asyncio.to_thread(place.remove)
         if self._connections is not None:
             await asyncio.to_thread(self._connections.close)
         await asyncio.to_thread(self._clear)  # kernels of a killed daemon that were still ending when this one started
@@ -182,10 +187,15 @@ class Kernels:
         user = self._children.user
         owner = (user.pw_uid, user.pw_gid) if user is not None else None
         directory = self._directory / secrets.token_hex(8)
+        making = asyncio.get_running_loop().run_in_executor(None, messaging.Place, directory, owner)
+        self._making.add(making)
         try:
-            return messaging, await asyncio.to_thread(messaging.Place, directory, owner)
+            place = await asyncio.shield(making)
         except OSError as error:
+            self._making.discard(making)
             raise Unavailable(f"no kernel can be started: {(error.strerror or 'error').lower()}") from None
+        self._making.discard(making)
+        return messaging, place
 
     def _connect(self, messaging: ModuleType) -> Any:
         if self._connections is None:
