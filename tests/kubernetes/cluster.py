@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ class Cluster:
         return subprocess.run(command, input=text, env=env, capture_output=True, text=True, check=False)
 
     @contextmanager
-    def namespace(self, name: str, manifests: Sequence[Mapping[str, Any]]) -> Iterator["Namespace"]:
+    def namespace(self, name: str, *manifests: Mapping[str, Any]) -> Iterator["Namespace"]:
         """Make a namespace with the given objects in it, and delete it without waiting for its end."""
         self.kubectl("create", "namespace", name)
         try:

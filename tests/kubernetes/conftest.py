@@ -75,7 +75,7 @@ def template(image: str) -> dict[str, Any]:
 def namespace(cluster: Cluster, template: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """Make a namespace for the tests of a module, with the template in it."""
     module = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
-    with cluster.namespace(f"test-{module}-{uuid4().hex[:8]}", [template]) as made:
+    with cluster.namespace(f"test-{module}-{uuid4().hex[:8]}", template) as made:
         yield made
 
 
