@@ -39,24 +39,22 @@ POD = {
 }
 
 
-def machine() -> set[str]:
-    """Return the control groups, interfaces and mounts of this machine that are any cluster's."""
-    groups = {str(each.parent) for each in Path("/sys/fs/cgroup").glob("*/toolbox-kubernetes-*/cgroup.procs")}
-    groups |= {str(each.parent) for each in Path("/sys/fs/cgroup").glob("toolbox-kubernetes-*/cgroup.procs")}
-    interfaces = {each.name for each in Path("/sys/class/net").iterdir() if each.name.startswith("toolbox-k8s")}
-    mounts = {
-        line for line in Path("/proc/mounts").read_text().splitlines() if "kubelet" in line or "containerd" in line
-    }
-    return groups | interfaces | mounts
+def number_of(state: Path) -> str:
+    """Return what a running cluster's things on this machine are called by."""
+    return (state / "run/number").read_text().strip()
 
 
-def processes(state: Path) -> set[str]:
-    """Return the command lines that tell of a state directory: those of all components and shims."""
-    found = set()
+def traces(state: Path, number: str) -> set[str]:
+    """Return what there is of a cluster on this machine: control groups, interfaces, mounts, processes, files."""
+    found = {str(each) for each in Path("/sys/fs/cgroup").glob(f"*/toolbox-kubernetes-{number}")}
+    found |= {str(each) for each in Path("/sys/fs/cgroup").glob(f"toolbox-kubernetes-{number}")}
+    found |= {str(each) for each in Path("/sys/class/net").glob(f"toolbox-k8s-{number}")}
+    found |= {str(each) for each in state.glob("run")}
+    lines = Path("/proc/mounts").read_text().splitlines()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            found.add((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-    return {command for command in found if str(state) in command}
+            lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found | {line for line in lines if str(state) in line}
 
 
 @pytest.fixture
@@ -70,25 +68,21 @@ def state(cluster: Cluster, tmp_path: Path, reap_orphans: None, monkeypatch: pyt
 
 
 def test_it_ends_with_its_owner(state: Path) -> None:
-    before = machine()
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as owner:  # which ends with the block, at the latest
         cluster = Cluster.start(owner=owner.pid)
         for each in (CLAIM, POD):
             cluster.kubectl("apply", "-f", "-", text=json.dumps(each))
         eventually(lambda: cluster.try_kubectl("wait", "--for=condition=Ready", "pod/pod").returncode == 0)
-        assert machine() > before
+        number = number_of(state)
+        assert {f"/sys/class/net/toolbox-k8s-{number}", str(state / "run")} < traces(state, number)
         owner.kill()
-    eventually(lambda: not (state / "run").exists())
-    assert machine() == before
-    eventually(lambda: not processes(state))
+    eventually(lambda: not traces(state, number))
 
 
 def test_a_start_is_cut_short(state: Path) -> None:
-    before = machine()
     with subprocess.Popen([SCRIPT, "up"], stdout=subprocess.DEVNULL) as starting:
         eventually((state / "run/kube-apiserver.pid").exists)
         starting.kill()
+    number = number_of(state)
     call_script("down")
-    assert not (state / "run").exists()
-    assert machine() == before
-    assert not processes(state)
+    assert not traces(state, number)
