@@ -66,6 +66,7 @@ class CommonConfig:
     token_file: Path | None = option("file that holds the token", None)
     state_dir: Path = option("where state is kept", None)
     allow_origins: tuple[str, ...] = option("origins of web pages that may call, comma-separated (* for all)", ())
+    drain_seconds: int = option("seconds that requests under way get when the server is told to end", 0)
     log_level: str = option("debug, info, warning or error", "info", legacy="LOG_LEVEL")
     log_file: Path | None = option("also write the log to this file", None, legacy="DAYTONA_DAEMON_LOG_FILE_PATH")
     log_file_max_mb: int = option(
@@ -138,7 +139,6 @@ class ServeConfig(CommonConfig):
     max_recordings: int = option("recordings of the desktop under way at once", 4, passed_on=True)
     recording_limit_minutes: int = option("minutes after which a recording ends by itself", 240, passed_on=True)
     recordings_limit_mb: int = option("size of all recordings together, in MiB", 10 * 1024, passed_on=True)
-    drain_seconds: int = option("seconds that requests under way get when the daemon is told to end", 0)
     output_limit_mb: int = option("output kept of one command, in MiB", 128, passed_on=True)
     session_log_limit_mb: int = option(
         "output kept of one session command, in MiB; the oldest goes first", 64, passed_on=True
@@ -229,7 +229,6 @@ class UpConfig(CommonConfig):
     jwt_audience: str | None = option("audience that a JWT must be for", None)
     jwt_issuer: str | None = option("issuer that a JWT must be from", None)
     rate_limit: int | None = option("calls of the API that one key may make in a minute; without it any number", None)
-    drain_seconds: int = option("seconds that running requests have to end in after SIGTERM; /readyz says 503", 0)
     storage_port: int | None = option(
         "port for object storage over TLS (0: any free one), which the Python SDK needs; without it, /s3 without TLS",
         None,
