@@ -141,7 +141,7 @@ async def running(
         accounts = await stack.enter_async_context(Accounts(ground.store, ground.api_key, tokens))
         origins, limit = frozenset(config.allow_origins), RateLimit(config.rate_limit)
         doors = Doors(accounts, allow_origins=origins, keys=keys, upstreams=upstreams, limit=limit)
-        metrics, draining = Metrics(), Draining(config.drain_seconds, hurry or asyncio.Event())
+        metrics, draining = Metrics(), Draining(config.drain_seconds, hurry)
         metrics.gauge("requests_under_way", "Requests being answered", draining.__len__)
         exported = await stack.enter_async_context(
             Exported(config.telemetry, metrics, service="sandbox-toolbox-controlplane")

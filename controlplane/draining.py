@@ -26,9 +26,9 @@ class Draining:
 
     __middleware_version__ = 1
 
-    def __init__(self, seconds: float, hurry: asyncio.Event) -> None:
+    def __init__(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
         self._seconds = seconds
-        self._hurry = hurry
+        self._hurry = hurry or asyncio.Event()
         self._ready = False
         self._begun = False
         self._under_way = 0

@@ -168,6 +168,7 @@ def _ca(config: UpConfig) -> int:
 
 def run_until_signal(config: CommonConfig, serve: Callable[["Stop"], Awaitable[int]]) -> int:
     """Run `serve` with logging set up; what it gets is set by SIGTERM and SIGINT. Raises `ConfigError`."""
+    from toolbox.heap import share_one_arena  # noqa: PLC0415
     from toolbox.lifetime import Stop  # noqa: PLC0415
     from toolbox.logs import logging_to  # noqa: PLC0415
     from toolbox.places import writable_places  # noqa: PLC0415
@@ -182,6 +183,7 @@ def run_until_signal(config: CommonConfig, serve: Callable[["Stop"], Awaitable[i
         return await serve(stop)
 
     _raise_file_limit()
+    share_one_arena()
     with logging_to(config), writable_places(config):
         try:
             return asyncio.run(guarded())

@@ -65,8 +65,8 @@ class CommonConfig:
     token: str | None = option("token that callers must bring", None, secret=True)
     token_file: Path | None = option("file that holds the token", None)
     state_dir: Path = option("where state is kept", None)
+    drain_seconds: int = option("seconds that requests under way have to end in after SIGTERM; /readyz says 503", 0)
     allow_origins: tuple[str, ...] = option("origins of web pages that may call, comma-separated (* for all)", ())
-    drain_seconds: int = option("seconds that requests under way get when the server is told to end", 0)
     log_level: str = option("debug, info, warning or error", "info", legacy="LOG_LEVEL")
     log_file: Path | None = option("also write the log to this file", None, legacy="DAYTONA_DAEMON_LOG_FILE_PATH")
     log_file_max_mb: int = option(
