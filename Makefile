@@ -46,8 +46,8 @@ images:  ## the container images: daemon, sandbox (the default) and desktop
 test-images: dev system-packages  ## all tests of the images, those of the desktop's too
 	TEST_DESKTOP_IMAGE=1 $(BIN)/pytest tests/image
 
-test-kubernetes: dev system-packages  ## the tests on a real cluster of one node, which takes minutes to build once
-	TEST_KUBERNETES=1 $(BIN)/pytest $(or $(TESTS),tests/kubernetes)
+test-kubernetes: dev system-packages  ## the tests on a real cluster of one node; it and Helm take minutes to build once
+	TEST_KUBERNETES=1 $(BIN)/pytest $(or $(TESTS),tests/kubernetes tests/deploy)
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev

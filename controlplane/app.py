@@ -64,7 +64,7 @@ from controlplane.volumes import Volumes
 from controlplane.witness import Witness
 from toolbox import __version__
 from toolbox.config import ConfigError, UpConfig
-from toolbox.lifetime import TaskSet
+from toolbox.lifetime import Stop, TaskSet
 from toolbox.state import StateDir
 from toolbox.telemetry.service import Telemetry as Exported
 from toolbox.web.endpoint import Endpoint
@@ -106,9 +106,9 @@ class Running:
     """Port of object storage over TLS, 0 when it is off."""
 
 
-async def run(config: UpConfig, stop: asyncio.Event) -> int:
+async def run(config: UpConfig, stop: Stop) -> int:
     """Serve until `stop` is set; print what a shell needs to use it. Raises `ConfigError`, `OSError` from listening."""
-    async with running(config, sole=True) as server:
+    async with running(config, sole=True, hurry=stop.hurry) as server:
         if config.driver == ProcessDriver.name:
             print(NOTICE, file=sys.stderr, flush=True)  # noqa: T201 -- a command line talks
         if server.ssh_port:
@@ -123,8 +123,13 @@ async def run(config: UpConfig, stop: asyncio.Event) -> int:
 
 
 @asynccontextmanager
-async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Running]:
-    """Run the control plane. `sole`: it has the process for itself. Raises `ConfigError`, `OSError` from listening."""
+async def running(
+    config: UpConfig, *, sole: bool = False, hurry: asyncio.Event | None = None
+) -> AsyncIterator[Running]:
+    """Run the control plane. `sole`: it has the process for itself; `hurry`: set, requests are not waited for.
+
+    Raises `ConfigError`, `OSError` from listening.
+    """
     async with AsyncExitStack() as stack:
         state = await asyncio.to_thread(StateDir.open, config.state_dir)
         directory = await asyncio.to_thread(state.directory, "controlplane")
@@ -136,7 +141,7 @@ async def running(config: UpConfig, *, sole: bool = False) -> AsyncIterator[Runn
         accounts = await stack.enter_async_context(Accounts(ground.store, ground.api_key, tokens))
         origins, limit = frozenset(config.allow_origins), RateLimit(config.rate_limit)
         doors = Doors(accounts, allow_origins=origins, keys=keys, upstreams=upstreams, limit=limit)
-        metrics, draining = Metrics(), Draining(config.drain_seconds)
+        metrics, draining = Metrics(), Draining(config.drain_seconds, hurry)
         metrics.gauge("requests_under_way", "Requests being answered", draining.__len__)
         exported = await stack.enter_async_context(
             Exported(config.telemetry, metrics, service="sandbox-toolbox-controlplane")

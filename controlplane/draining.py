@@ -1,7 +1,6 @@
 """Being about to stop: who balances load is told, and what is being answered may end."""
 
 import asyncio
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -9,6 +8,7 @@ from aiohttp import hdrs, web
 
 from controlplane.doors import operation_of
 from toolbox.errors import Unavailable
+from toolbox.lifetime import TaskSet
 from toolbox.web.middleware import Handler
 
 LINGER_SECONDS = 2.0
@@ -21,13 +21,14 @@ class Draining:
 
     Meanwhile new ones are answered as before, each on a connection that ends with it, so that its client's next
     request goes to another replica. That takes `LINGER_SECONDS`, if there are as many: a client that uses a connection
-    all the time would otherwise send on it while it is closed.
+    all the time would otherwise send on it while it is closed. Nothing is waited for once `hurry` is set.
     """
 
     __middleware_version__ = 1
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
         self._seconds = seconds
+        self._hurry = hurry or asyncio.Event()
         self._ready = False
         self._begun = False
         self._under_way = 0
@@ -51,12 +52,16 @@ class Draining:
         self._ready, self._begun = False, True
         if kind is not None:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds):
-                await asyncio.sleep(LINGER_SECONDS)
-                while self._under_way:
-                    self._quiet.clear()
-                    await self._quiet.wait()
+        async with TaskSet() as tasks:
+            quiet = tasks.start(self._until_quiet(), "requests under way")
+            hurried = tasks.start(self._hurry.wait(), "told to hurry")
+            await asyncio.wait((quiet, hurried), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _until_quiet(self) -> None:
+        await asyncio.sleep(LINGER_SECONDS)
+        while self._under_way:
+            self._quiet.clear()
+            await self._quiet.wait()
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer one request."""

@@ -1,27 +1,30 @@
 """A control plane that is told to stop: what it still does, and what it tells load balancers; its metrics."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
+from tests.conftest import Toolboxd
 from tests.controlplane.conftest import Plane, plane_on
 from tests.controlplane.test_accounts import bearing, new_key
 from tests.controlplane.test_events import listening
 
 
-async def asked(plane: Plane, path: str) -> tuple[int, Any, str | None]:
+async def asked(origin: str, key: str, path: str) -> tuple[int, Any, str | None]:
     """Ask on a connection of its own, as a probe does; return status, answer and the header Connection."""
-    async with aiohttp.ClientSession(headers=bearing(plane.api_key)) as http, http.get(plane.origin + path) as response:
+    async with aiohttp.ClientSession(headers=bearing(key)) as http, http.get(origin + path) as response:
         return response.status, await response.json(), response.headers.get("Connection")
 
 
-async def stopping(plane: Plane) -> None:
+async def stopping(origin: str, key: str) -> None:
     """Wait until a control plane says that it stops."""
     async with asyncio.timeout(60):
-        while (await asked(plane, "/readyz"))[0] == 200:
+        while (await asked(origin, key, "/readyz"))[0] == 200:
             await asyncio.sleep(0.01)
 
 
@@ -29,7 +32,7 @@ async def test_requests_under_way_end_and_new_ones_are_answered(tmp_path: Path) 
     gate = tmp_path / "gate"
     async with AsyncExitStack() as leaving, aiohttp.ClientSession() as http:
         plane = await leaving.enter_async_context(plane_on(tmp_path / "state", drain_seconds="600"))
-        assert await asked(plane, "/readyz") == (200, {"status": "ready"}, None)
+        assert await asked(plane.origin, plane.api_key, "/readyz") == (200, {"status": "ready"}, None)
         box = await plane.create()
         started = f"touch {gate}.begun; until [ -e {gate} ]; do sleep 0.02; done; echo whole"
         plane.http = http  # the other one ends with the control plane
@@ -40,11 +43,11 @@ async def test_requests_under_way_end_and_new_ones_are_answered(tmp_path: Path) 
         while not gate.with_suffix(".begun").exists():
             await asyncio.sleep(0.01)
         end = asyncio.create_task(leaving.aclose())
-        await stopping(plane)
-        status, answer, connection = await asked(plane, "/readyz")
+        await stopping(plane.origin, plane.api_key)
+        status, answer, connection = await asked(plane.origin, plane.api_key, "/readyz")
         assert (status, answer["code"], connection) == (503, "SERVICE_UNAVAILABLE", "close")
-        assert await asked(plane, "/healthz") == (200, {"status": "ok"}, "close")
-        status, answer, connection = await asked(plane, f"/api/sandbox/{box['id']}")
+        assert await asked(plane.origin, plane.api_key, "/healthz") == (200, {"status": "ok"}, "close")
+        status, answer, connection = await asked(plane.origin, plane.api_key, f"/api/sandbox/{box['id']}")
         assert (status, answer["state"], connection) == (200, "started", "close")
         gate.touch()
         assert (await under_way)["result"] == "whole\n"
@@ -60,7 +63,7 @@ async def test_what_does_not_end_in_time_is_closed(tmp_path: Path) -> None:
         async with http.ws_connect(url, headers=bearing(plane.api_key)) as terminal:
             await terminal.receive()
             end = asyncio.create_task(leaving.aclose())
-            await stopping(plane)
+            await stopping(plane.origin, plane.api_key)
             while (message := await terminal.receive()).type != aiohttp.WSMsgType.CLOSE:
                 assert message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
             assert message.data == 1001
@@ -87,3 +90,24 @@ async def test_who_listens_for_events_is_not_waited_for(tmp_path: Path) -> None:
         plane = await leaving.enter_async_context(plane_on(tmp_path / "state", drain_seconds="600"))
         async with listening(plane, plane.api_key):
             await leaving.aclose()
+
+
+async def test_told_twice_it_does_not_wait(
+    start_toolboxd: Callable[..., Awaitable[Toolboxd]], tmp_path: Path, reap_orphans: None
+) -> None:
+    toolboxd = await start_toolboxd("up", "--port", "0", "--drain-seconds", "600")
+    url, key = [await toolboxd.line(f"export DAYTONA_API_{name}=") for name in ("URL", "KEY")]
+    async with aiohttp.ClientSession(headers=bearing(key)) as http:
+        async with http.post(f"{url}/sandbox", json={}) as response:
+            box = await response.json()
+        command = {"command": f"touch {tmp_path}/begun; sleep 1000"}
+        execute = http.post(f"{box['toolboxProxyUrl']}/{box['id']}/process/execute", json=command)
+        under_way = asyncio.create_task(execute.__aenter__())
+        while not (tmp_path / "begun").exists():
+            await asyncio.sleep(0.01)
+        toolboxd.process.terminate()
+        await stopping(url.removesuffix("/api"), key)
+        assert not under_way.done()
+        assert (await toolboxd.end())[0] == 0
+        with pytest.raises(aiohttp.ClientError):
+            (await under_way).raise_for_status()

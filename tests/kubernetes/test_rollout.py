@@ -6,7 +6,9 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
+import aiohttp
 import pytest
 from daytona import (
     AsyncDaytona,
@@ -128,9 +130,31 @@ def use_everything(config: DaytonaConfig, image: str) -> None:
     warm.delete()
 
 
+async def use_what_no_sdk_does(config: DaytonaConfig) -> None:
+    """Have it do the rest: a pool of its own, a key, the log of a daemon, the network of a sandbox that runs."""
+
+    async def call(method: str, path: str, **body: object) -> Any:
+        async with http.request(method, f"{config.api_url}{path}", json=body or None) as response:
+            assert response.ok, await response.text()
+            return await response.json(content_type=None) if "json" in response.content_type else await response.text()
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {config.api_key}"}) as http:
+        box = await call("POST", "/sandbox", networkBlockAll=True)
+        assert "Starting toolbox server" in await call("GET", f"/sandbox/{box['id']}/daemon-logs")
+        for network in ({"networkAllowList": "192.0.2.0/24"}, {"networkBlockAll": False, "networkAllowList": ""}):
+            await call("POST", f"/sandbox/{box['id']}/network-settings", **network)
+        await call("DELETE", f"/sandbox/{box['id']}")
+        pool = await call("POST", "/warm-pools", snapshot=box["snapshot"], pool=1)
+        await call("PATCH", f"/warm-pools/{pool['id']}", pool=0)
+        await call("DELETE", f"/warm-pools/{pool['id']}")
+        await call("POST", "/api-keys", name="scraper", permissions=[])
+        await call("DELETE", "/api-keys/scraper")
+
+
 async def test_the_rights_of_its_account_are_enough(release: Release, image: str) -> None:
     async with service(release) as config:
         await asyncio.to_thread(use_everything, config, image)
+        await use_what_no_sdk_does(config)
     for pod in release.namespace.names("pods", PLANES):
         assert "forbidden" not in release.namespace.kubectl("logs", pod)
 
