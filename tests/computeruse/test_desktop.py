@@ -165,6 +165,25 @@ async def test_a_killed_process_comes_back(openbox: Daemon, name: str) -> None:
     assert await asyncio.to_thread(geometry, after["display"]) == (1024, 768)
 
 
+def segments_of(creator: int) -> int:
+    """Return how many segments of shared memory a process has made."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return sum(line.split()[4] == str(creator) for line in lines)
+
+
+@pytest.mark.parametrize("path", ["process/x11vnc/restart", "stop"])
+async def test_a_killed_vnc_server_leaves_no_shared_memory(openbox: Daemon, path: str) -> None:
+    pid = (await get(openbox, "process/x11vnc/status"))["pid"]
+    assert segments_of(pid) > 0
+    os.kill(pid, signal.SIGKILL)
+    await post(openbox, path)
+
+    async def none() -> bool:
+        return segments_of(pid) == 0
+
+    await until(none)  # those that the X server has not let go of go then
+
+
 async def test_it_comes_back_by_itself(openbox: Daemon) -> None:
     before = pids(await post(openbox, "start"))
     os.kill(before["xvfb"] or 0, signal.SIGKILL)

@@ -68,3 +68,9 @@ async def test_sessions_are_listed_by_name(daemon: Daemon) -> None:
     async with daemon.http.post("/process/session", json={"sessionId": "mine"}) as response:
         assert response.status == 201
     assert [process["command"] for process in await listed(daemon)] == ["session mine"]
+
+
+async def test_a_long_command_is_shortened(daemon: Daemon) -> None:
+    command = f"true {'x' * 100_000}"
+    assert (await daemon.execute(command))["exitCode"] == 0
+    assert command[:4096] + "…" in [each["command"] for each in await listed(daemon)]

@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import Daemon, run_daemon
 from toolbox.children import tree
 from toolbox.config import ServeConfig
+from toolbox.session import sessions
 
 NEW = {"X-Daytona-SDK-Version": "0.226.1"}
 MIDDLE = {"X-Daytona-SDK-Version": "0.100.0"}
@@ -390,3 +391,22 @@ async def test_the_shell_dies_in_the_middle_of_a_command(session: Client) -> Non
     assert (info["exitCode"], info["cause"]) == (137, "SIGKILL")
     async with session.http.delete(session.path) as response:
         assert response.status == 204
+
+
+async def test_the_last_commands_are_kept(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST_COMMANDS", 3)
+    client = await Client(daemon).create()
+    ids = [(await client.run(f"echo {number}"))["cmdId"] for number in range(5)]
+    async with daemon.http.get(client.path) as response:
+        listed = (await response.json())["commands"]
+    assert [(each["id"], each["command"]) for each in listed] == [(ids[n], f"echo {n}") for n in (2, 3, 4)]
+    async with daemon.http.get(f"{client.path}/command/{ids[1]}/logs", headers=NEW) as response:
+        assert response.status == 404
+    assert (await client.logs(ids[2]))["stdout"] == "2\n"
+    # None that has not ended is forgotten, however many wait behind it.
+    waiting = [await client.start("read line; echo $line"), *[await client.start("echo after") for _ in range(4)]]
+    assert [each for each in waiting if (await client.command(each))["status"] == "exited"] == []
+    async with daemon.http.post(f"{client.path}/command/{waiting[0]}/input", json={"data": "go"}) as response:
+        assert response.status == 204
+    await client.run("true")
+    assert (await client.logs(waiting[-1]))["stdout"] == "after\n"

@@ -34,6 +34,8 @@ _CONFIRM_SECONDS = 2.0
 _KILL_ROUNDS = 20
 _NO_DESCRIPTOR_SECONDS = 0.5
 _REMEMBERED = 100
+_LONGEST_LABEL = 4096
+"""Characters: a command may be a program of megabytes, and the last ones that ended are remembered."""
 _PR_SET_CHILD_SUBREAPER = 36
 _MISLEADING = (
     *("LD_", "GLIBC_TUNABLES", "GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH"),
@@ -77,8 +79,8 @@ class Child:
     def __init__(self, process: "subprocess.Popen[bytes]", marker: str, label: str, owner: "Children") -> None:
         self.pid = process.pid
         self.marker = marker
-        self.label = label
-        """What it is, for people: the command line it was asked for."""
+        self.label = label if len(label) <= _LONGEST_LABEL else f"{label[:_LONGEST_LABEL]}…"
+        """What it is, for people: the command line it was asked for, or the start of it."""
         self.started = time.time()
         self.exit: Exit | None = None
         self._process = process

@@ -16,6 +16,8 @@ from toolbox.session.entrypoint import ENTRYPOINT, Entrypoint
 from toolbox.session.models import SessionInfo
 from toolbox.session.shell import DELETE_GRACE, Shell
 
+MOST_COMMANDS = 10_000
+"""Kept of one session; each takes a few kB of memory beside its output, which is on disk."""
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,128}\Z")
 
 
@@ -28,7 +30,7 @@ def check_id(session_id: str) -> None:
 
 
 class Session:
-    """A shell and its commands, oldest first. It can be read on after the shell has ended."""
+    """A shell and its last commands, oldest first. It can be read on after the shell has ended."""
 
     def __init__(self, session_id: str, children: Children, environment: Environment) -> None:
         self.id = session_id
@@ -50,6 +52,9 @@ class Session:
             raise Gone(f"session has ended with exit code {self.end.shell_code}", code="SESSION_ENDED")
         self.commands[command.id] = command
         self._shell.submit(command)
+        while len(self.commands) > MOST_COMMANDS and (oldest := next(iter(self.commands.values()))).exit is not None:
+            oldest.journal.drop_all()
+            del self.commands[oldest.id]
 
     def command(self, command_id: str) -> Command:
         """Return a command. Raises `NotFound`."""

@@ -168,9 +168,19 @@ class Program:
                 self.settled.clear()
             self._up.clear()
             self._down.set()
-            await self.end()
+            await self._end_it_all()
             self._ended.set()
         return wanted
+
+    async def _end_it_all(self) -> None:
+        """End it; a desktop that is stopped meanwhile waits for that."""
+        ending = TaskSet()
+        ending.start(self.end(), f"end of {self.name}")
+        try:
+            await ending.finish()
+        except asyncio.CancelledError:
+            await ending.finish()
+            raise
 
     async def _until_over(self) -> bool:
         if self.child is None:

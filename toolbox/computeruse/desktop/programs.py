@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolbox.computeruse.desktop import ice
+from toolbox.computeruse.desktop import ice, segments
 from toolbox.computeruse.desktop.program import LaunchFailed, Program, Stage
 from toolbox.computeruse.desktop.size import Size
 from toolbox.computeruse.errors import DesktopUnavailable
@@ -263,6 +263,12 @@ class X11vnc(Program):
         await self.until(lambda: _listens(self.port))
         # By itself it can remove the file only where nobody is the workload user.
         await asyncio.to_thread(password_file.unlink, missing_ok=True)
+
+    async def end(self) -> None:
+        """End it, and remove the memory that it shared with the X server: killed, it has not."""
+        await super().end()
+        if self.child is not None:
+            await asyncio.to_thread(segments.remove_left, self.child.pid, self.child.started)
 
     def _write_password(self, path: Path) -> None:
         self.socket.unlink(missing_ok=True)
