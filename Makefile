@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= auto
 MANIFEST ?= deploy/kubernetes/sandbox-toolbox.yaml
 
-.PHONY: run test test-images fuzz check format bench stress gallery manifests bundle images install dev oldest sdks system-packages clean
+.PHONY: run test test-images test-kubernetes fuzz check format bench stress gallery manifests bundle images install dev oldest sdks system-packages clean
 
 run: install  ## start the sandboxes API and print what a client needs
 	@exec $(BIN)/toolboxd up
@@ -45,6 +45,9 @@ images:  ## the container images: daemon, sandbox (the default) and desktop
 
 test-images: dev system-packages  ## all tests of the images, those of the desktop's too
 	TEST_DESKTOP_IMAGE=1 $(BIN)/pytest tests/image
+
+test-kubernetes: dev system-packages  ## the tests on a real cluster of one node, which takes minutes to build once
+	TEST_KUBERNETES=1 $(BIN)/pytest $(or $(TESTS),tests/kubernetes)
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev

@@ -48,7 +48,7 @@ class Doors(Auth):
     async def admit(self, request: web.Request) -> None:
         """Let the request pass, or raise `Unauthorized`, `Forbidden`, `TooManyRequests` or `Unavailable`."""
         act_as(None)  # a connection's next request may be somebody else's
-        operation = _operation(request)
+        operation = operation_of(request)
         if operation in OPEN_OPERATIONS or request.path in PUBLIC_PATHS:
             return
         if operation == PROXY_OPERATION and self._opens_websocket(request):
@@ -86,7 +86,7 @@ class Doors(Auth):
 
         A program behind a preview decides for itself; a valid signed link works from every page.
         """
-        if _operation(request) == PREVIEW_OPERATION:
+        if operation_of(request) == PREVIEW_OPERATION:
             return False
         if super().allows_page(request, method):
             return True
@@ -107,7 +107,7 @@ class Doors(Auth):
 
     def _signatures_for(self, request: web.BaseRequest, method: str) -> Signatures | None:
         """Return what verifies the request if it brings a signature to where one means something."""
-        if _operation(request) != PROXY_OPERATION or not isinstance(request, web.Request):
+        if operation_of(request) != PROXY_OPERATION or not isinstance(request, web.Request):
             return None
         sandbox_id = request.match_info["sandbox"]
         upstream = self._upstreams.get(sandbox_id)
@@ -124,6 +124,7 @@ async def tell_limits(request: web.Request, response: web.StreamResponse) -> Non
         response.headers.setdefault(name, value)
 
 
-def _operation(request: web.BaseRequest) -> str | None:
+def operation_of(request: web.BaseRequest) -> str | None:
+    """Return the name of the operation that a request asks for, None if there is none."""
     endpoint = getattr(request.match_info.handler, "endpoint", None) if isinstance(request, web.Request) else None
     return endpoint.operation if endpoint is not None else None

@@ -7,15 +7,21 @@ from typing import Self
 
 from aiohttp import hdrs, web
 
+from controlplane.doors import operation_of
 from toolbox.errors import Unavailable
 from toolbox.web.middleware import Handler
+
+LINGER_SECONDS = 2.0
+_ENDLESS = frozenset({"events"})
+"""Operations that nobody waits for: their clients connect anew, to another replica."""
 
 
 class Draining:
     """Counts requests under way (an aiohttp middleware). Leaving it waits until none is left, `seconds` at most.
 
     Meanwhile new ones are answered as before, each on a connection that ends with it, so that its client's next
-    request goes to another replica.
+    request goes to another replica. That takes `LINGER_SECONDS`, if there are as many: a client that uses a connection
+    all the time would otherwise send on it while it is closed.
     """
 
     __middleware_version__ = 1
@@ -47,12 +53,15 @@ class Draining:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
+                await asyncio.sleep(LINGER_SECONDS)
                 while self._under_way:
                     self._quiet.clear()
                     await self._quiet.wait()
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer one request."""
+        if operation_of(request) in _ENDLESS:
+            return await handler(request)
         self._under_way += 1
         try:
             return await handler(request)

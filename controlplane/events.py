@@ -16,7 +16,7 @@ from controlplane.states import State
 from controlplane.steps import Steps
 from toolbox.errors import ToolboxError
 from toolbox.lifetime import TaskSet
-from toolbox.web.middleware import STARTED
+from toolbox.web.drain import STARTED
 
 if TYPE_CHECKING:
     from socketio import AsyncServer

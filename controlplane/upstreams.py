@@ -80,19 +80,33 @@ class Upstream:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise DriverError(f"the sandbox does not answer: {error}") from None
 
-    async def initialize(self, variables: Mapping[str, str]) -> None:
-        """Give the daemon its token and the variables of all it starts; again is fine. Raises `DriverError`."""
+    async def initialize(self, variables: Mapping[str, str]) -> str | None:
+        """Give the daemon its token and the variables of all it starts; again is fine. Return its version.
+
+        Raises `DriverError`.
+        """
+        said = await self._initialize(variables)
+        if said.get("env") is True:
+            return str(said["version"]).removeprefix("v")
+        # An image may have an older daemon, which takes no variables there.
+        await self.set_environment(variables)
+        return await self.version()
+
+    async def _initialize(self, variables: Mapping[str, str]) -> dict[str, object]:
+        wanted = {"token": self.token, "env": dict(variables)}
         try:
             async with (
                 asyncio.timeout(_SETUP_SECONDS),
-                self.session.post(f"{self.origin}/init", json={"token": self.token, "env": dict(variables)}) as response,
+                self.session.post(f"{self.origin}/init", json=wanted) as response,
             ):
                 if response.status == HTTPStatus.CONFLICT:
                     raise DriverError("the sandbox's daemon was taken into use by somebody else")
                 if not response.ok:
                     raise DriverError(f"the sandbox's daemon cannot be taken into use: {await response.text()}")
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+                said = await response.json()
+        except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise DriverError(f"the sandbox does not answer: {error}") from None
+        return said if isinstance(said, dict) else {}
 
     async def set_environment(self, variables: Mapping[str, str], *, unset: Sequence[str] = ()) -> None:
         """Give the sandbox's children these variables, and take others away. Raises `DriverError`."""

@@ -39,6 +39,7 @@ MAY_BLOCK = {
     # procfs and cgroupfs are answered from memory.
     "children/tree.py": {"read_stat", "direct_children"},
     "children/memory.py": {"_read", "_counter_file"},
+    "toolbox/incarnation.py": {"_boot_id"},
     # Before the first request, or once.
     "children/environment.py": {"shell"},
     "toolbox/config.py": {"load"},

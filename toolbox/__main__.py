@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolbox import __version__
 from toolbox.config import (
@@ -23,6 +23,9 @@ from toolbox.config import (
     secret_variables,
     split_entrypoint,
 )
+
+if TYPE_CHECKING:
+    from toolbox.lifetime import Stop
 
 _MOST_FILES = 65_536
 _SAY_AGAIN_SECONDS = 60.0
@@ -106,8 +109,8 @@ def _serve(config: ServeConfig, entrypoint: tuple[str, ...]) -> int:
     with _without_certificates():
         from toolbox.app import running  # noqa: PLC0415 -- `--help` needs none of it
 
-    async def serve(stop: asyncio.Event) -> int:
-        async with running(replace(config, entrypoint=entrypoint), sole=True) as daemon:
+    async def serve(stop: "Stop") -> int:
+        async with running(replace(config, entrypoint=entrypoint), sole=True, hurry=stop.hurry) as daemon:
             if daemon.generated_token is not None:
                 _announce(f"TOOLBOX_TOKEN={daemon.generated_token}")
             if daemon.ssh_port:
@@ -163,21 +166,25 @@ def _ca(config: UpConfig) -> int:
     return 0
 
 
-def run_until_signal(config: CommonConfig, serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
-    """Run `serve` with logging set up; the event it gets is set by SIGTERM and SIGINT. Raises `ConfigError`."""
+def run_until_signal(config: CommonConfig, serve: Callable[["Stop"], Awaitable[int]]) -> int:
+    """Run `serve` with logging set up; what it gets is set by SIGTERM and SIGINT. Raises `ConfigError`."""
+    from toolbox.heap import share_one_arena  # noqa: PLC0415
+    from toolbox.lifetime import Stop  # noqa: PLC0415
     from toolbox.logs import logging_to  # noqa: PLC0415
+    from toolbox.places import writable_places  # noqa: PLC0415
     from toolbox.threads import ThreadPool  # noqa: PLC0415
 
     async def guarded() -> int:
-        stop = asyncio.Event()
+        stop = Stop()
         asyncio.get_running_loop().set_default_executor(ThreadPool(thread_name_prefix="asyncio"))
         asyncio.get_running_loop().set_exception_handler(_LoopErrors())
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop.tell)
         return await serve(stop)
 
     _raise_file_limit()
-    with logging_to(config):
+    share_one_arena()
+    with logging_to(config), writable_places(config):
         try:
             return asyncio.run(guarded())
         except OSError as error:

@@ -3,6 +3,7 @@
 Services are entered in the order written here and left in reverse. Adding an area is its service and its routes here.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from toolbox.git.native import Native
 from toolbox.git.routes import routes as git_routes
 from toolbox.git.service import Git
 from toolbox.heap import give_back
+from toolbox.incarnation import Incarnation
 from toolbox.interpreter.contexts import Contexts
 from toolbox.interpreter.kernels import Kernels
 from toolbox.interpreter.routes import routes as interpreter_routes
@@ -54,6 +56,7 @@ from toolbox.system.routes import routes as system_routes
 from toolbox.system.usage import Usage
 from toolbox.telemetry.service import Telemetry
 from toolbox.web.auth import Auth, Mode
+from toolbox.web.drain import Drain
 from toolbox.web.endpoint import Endpoint, Services
 from toolbox.web.idempotency import IdempotentCalls
 from toolbox.web.loopback import Loopback
@@ -113,8 +116,13 @@ def build_auth(config: ServeConfig) -> tuple[Auth, str | None]:
 
 
 @asynccontextmanager
-async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[Running]:
-    """Run the daemon. `sole`: it has the process for itself. Raises `ConfigError`, and `OSError` from listening."""
+async def running(
+    config: ServeConfig, *, sole: bool = False, hurry: asyncio.Event | None = None
+) -> AsyncIterator[Running]:
+    """Run the daemon. `sole`: it has the process for itself; `hurry`: set, requests under way are not waited for.
+
+    Raises `ConfigError`, and `OSError` from listening.
+    """
     auth, generated = build_auth(config)
     state = StateDir.open(config.state_dir)
     environment = Environment(
@@ -138,8 +146,13 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         entrypoint_waits=auth.by_init,
     )
     terminals = Terminals(children, environment)
-    kernels = Kernels(children, environment, pythons, directory=state.directory("kernels"), spares=config.spare_kernels)
-    contexts = Contexts(kernels, environment, limit=config.max_contexts)
+    incarnation = Incarnation()
+    kernels = Kernels(
+        *(children, environment, pythons, incarnation),
+        directory=state.directory("kernels"),
+        spares=config.spare_kernels,
+    )
+    contexts = Contexts(kernels, environment, incarnation, limit=config.max_contexts)
     computer_use = ComputerUse(children, environment, config, state.directory("computeruse"))
     desktop = computer_use.desktop
     recordings = Recordings(
@@ -158,7 +171,9 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
     ssh = Ssh(config, children, environment, file_threads, auth, state.directory("ssh"))
     metrics, sockets, readiness = Metrics(), Sockets(), Readiness()
     telemetry = _telemetry(config, metrics, children, sockets)
-    initialization = Initialization(auth, environment, telemetry, start_entrypoint=sessions.start_entrypoint)
+    initialization = Initialization(
+        auth, environment, telemetry, incarnation, start_entrypoint=sessions.start_entrypoint
+    )
     services: dict[type, Any] = {
         type(each): each
         for each in (
@@ -190,7 +205,8 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
             Usage(config.work_dir),
         )
     }
-    pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE, telemetry=telemetry)
+    drain = Drain(readiness, sockets)
+    pipeline = Pipeline(auth, metrics, source=DAEMON_SOURCE, telemetry=telemetry, drain=drain)
     app = _application(services, pipeline)
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(TaskSet())
@@ -230,7 +246,7 @@ async def running(config: ServeConfig, *, sole: bool = False) -> AsyncIterator[R
         try:
             yield Running(port, generated, ssh.port)
         finally:
-            readiness.ready = False
+            await drain.finish(config.drain_seconds, hurry or asyncio.Event())
 
 
 def _application(services: Services, pipeline: Pipeline) -> web.Application:

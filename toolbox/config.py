@@ -39,14 +39,20 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def home_of(environ: Mapping[str, str]) -> Path:
+    """Return the home directory; the root where nothing says which it is."""
+    return Path(environ.get("HOME") or "/")
+
+
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """Return where state is kept when nothing is configured."""
+    """Return where state is kept when nothing is configured: below the home directory, or in /tmp."""
     base = environ.get("XDG_STATE_HOME")
-    home = Path(environ.get("HOME") or "/")
     if base:
         return Path(base) / "sandbox-toolbox"
-    if os.access(home, os.W_OK):
-        return home / ".local/state/sandbox-toolbox"
+    path = home_of(environ) / ".local/state/sandbox-toolbox"
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    if os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+        return path
     return Path("/tmp") / f"sandbox-toolbox-{os.getuid()}"  # noqa: S108 -- created 0700 and checked for its owner
 
 
@@ -59,6 +65,7 @@ class CommonConfig:
     token: str | None = option("token that callers must bring", None, secret=True)
     token_file: Path | None = option("file that holds the token", None)
     state_dir: Path = option("where state is kept", None)
+    drain_seconds: int = option("seconds that requests under way have to end in after SIGTERM; /readyz says 503", 0)
     allow_origins: tuple[str, ...] = option("origins of web pages that may call, comma-separated (* for all)", ())
     log_level: str = option("debug, info, warning or error", "info", legacy="LOG_LEVEL")
     log_file: Path | None = option("also write the log to this file", None, legacy="DAYTONA_DAEMON_LOG_FILE_PATH")
@@ -222,7 +229,6 @@ class UpConfig(CommonConfig):
     jwt_audience: str | None = option("audience that a JWT must be for", None)
     jwt_issuer: str | None = option("issuer that a JWT must be from", None)
     rate_limit: int | None = option("calls of the API that one key may make in a minute; without it any number", None)
-    drain_seconds: int = option("seconds that running requests have to end in after SIGTERM; /readyz says 503", 0)
     storage_port: int | None = option(
         "port for object storage over TLS (0: any free one), which the Python SDK needs; without it, /s3 without TLS",
         None,
@@ -375,7 +381,7 @@ def _recordings_dir(config: ServeConfig, environ: Mapping[str, str]) -> Path:
     """Return where the reference keeps recordings, in the home of whom they belong to; else the state directory."""
     if config.user is not None:
         return Path(pwd.getpwnam(config.user).pw_dir) / ".daytona/recordings"
-    home = Path(environ.get("HOME") or "/")
+    home = home_of(environ)
     return home / ".daytona/recordings" if os.access(home, os.W_OK) else config.state_dir / "recordings"
 
 

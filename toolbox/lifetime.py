@@ -96,6 +96,18 @@ class Registry(Generic[T]):
                 log.error("closing a %s failed", self._kind, exc_info=outcome)
 
 
+class Stop(asyncio.Event):
+    """Set when this process is told to end, by a signal; when it is told again, `hurry` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hurry = asyncio.Event()
+
+    def tell(self) -> None:
+        """Tell it to end."""
+        (self.hurry if self.is_set() else self).set()
+
+
 class Readiness:
     """Whether requests are welcome: not before the services are there, not while they are being left."""
 

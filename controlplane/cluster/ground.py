@@ -1,5 +1,7 @@
 """Puts together what a control plane in a cluster stands on."""
 
+import asyncio
+import time
 from contextlib import AsyncExitStack
 
 from controlplane.cluster.api import Cluster
@@ -7,6 +9,7 @@ from controlplane.cluster.documents import Documents
 from controlplane.cluster.fleet import Fleet
 from controlplane.cluster.history import ClusterHistory
 from controlplane.cluster.keys import shared_keys
+from controlplane.cluster.kinds import CLAIM, POOL, SANDBOX, TEMPLATE
 from controlplane.cluster.leases import Leases
 from controlplane.cluster.repository import ClusterRepository
 from controlplane.cluster.takeover import Takeover
@@ -21,11 +24,30 @@ from controlplane.sandboxes import Sandboxes
 from controlplane.snapshots import Snapshots
 from controlplane.volumes import Volumes
 from toolbox.config import UpConfig
+from toolbox.errors import Unavailable
+
+_START_SECONDS = 30.0
+
+
+async def _answers(cluster: Cluster) -> None:
+    """Return once the API server answers: it may be starting too. Raises `ToolboxError` when it does not in time."""
+    for each in (SANDBOX, CLAIM, POOL, TEMPLATE):
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                await cluster.request("GET", each.path(cluster.namespace), query=[("limit", "1")])
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+            else:
+                break
 
 
 async def open_cluster(stack: AsyncExitStack, config: UpConfig, api_key: str | None) -> Ground:
     """Find the cluster and see what is there. Raises `ConfigError`, `ToolboxError`."""
     cluster = await stack.enter_async_context(Cluster.open(config.kubeconfig, config.namespace))
+    await _answers(cluster)
     keys = await shared_keys(cluster)
     leases = await stack.enter_async_context(Leases(cluster))
     documents = await stack.enter_async_context(Documents(cluster))

@@ -28,8 +28,9 @@ from controlplane.objectstore.objects import (
 )
 from controlplane.objectstore.sigv4 import Message, Signer, read_claim
 from toolbox.errors import ToolboxError
+from toolbox.web.drain import STARTED
 from toolbox.web.endpoint import Routes
-from toolbox.web.middleware import REQUEST_ID, STARTED, as_toolbox_error, timestamp
+from toolbox.web.middleware import REQUEST_ID, as_toolbox_error, timestamp
 
 BUCKET = "contexts"
 REGION = "us-east-1"

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-import controlplane.app
+import controlplane.ground
 from controlplane.drivers.base import Ability, BuildFailed, DriverError, Launch, Log, Resources
 from controlplane.drivers.process import ProcessDriver
 from controlplane.models import CreateSandbox, Image
@@ -153,5 +153,5 @@ def _copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    controlplane.app.ProcessDriver = BuildingDriver  # type: ignore[attr-defined]
+    controlplane.ground.ProcessDriver = BuildingDriver  # type: ignore[attr-defined]
     sys.exit(main())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import controlplane.app
+import controlplane.ground
 from controlplane.builds import Builds
 from controlplane.models import CreateBuildInfo, organization
 from controlplane.objectstore.objects import Objects
@@ -25,7 +25,7 @@ EARLIER, LATER = "2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"
 
 @pytest.fixture
 async def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
-    monkeypatch.setattr(controlplane.app, "ProcessDriver", BuildingDriver)
+    monkeypatch.setattr(controlplane.ground, "ProcessDriver", BuildingDriver)
     async with plane_on(tmp_path / "state") as found:
         yield found
 

@@ -9,6 +9,7 @@ import aiohttp
 
 from tests.controlplane.conftest import Plane, plane_on
 from tests.controlplane.test_accounts import bearing, new_key
+from tests.controlplane.test_events import listening
 
 
 async def asked(plane: Plane, path: str) -> tuple[int, Any, str | None]:
@@ -79,3 +80,10 @@ async def test_metrics_are_for_who_runs_the_server(plane: Plane) -> None:
     assert (await scrape(await new_key(plane, "local", name="prometheus")))[0] == 200
     assert (await scrape(await new_key(plane, "theirs")))[0] == 403
     assert (await scrape("wrong"))[0] == 401
+
+
+async def test_who_listens_for_events_is_not_waited_for(tmp_path: Path) -> None:
+    async with AsyncExitStack() as leaving:
+        plane = await leaving.enter_async_context(plane_on(tmp_path / "state", drain_seconds="600"))
+        async with listening(plane, plane.api_key):
+            await leaving.aclose()

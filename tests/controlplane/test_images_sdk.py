@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import controlplane.app
+import controlplane.ground
 from tests.conftest import Toolboxd
 from tests.controlplane.building import BuildingDriver
 from tests.controlplane.conftest import Plane, plane_on
@@ -127,7 +127,7 @@ assert [each.name for each in daytona.snapshot.list().items] == ["default"]
 
 @asynccontextmanager
 async def building_plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **options: str) -> AsyncIterator[Plane]:
-    monkeypatch.setattr(controlplane.app, "ProcessDriver", BuildingDriver)
+    monkeypatch.setattr(controlplane.ground, "ProcessDriver", BuildingDriver)
     async with plane_on(tmp_path / "state", **options) as plane:
         yield plane
 

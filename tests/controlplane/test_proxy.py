@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 
 from controlplane.app import ENDPOINTS, build_control_plane
 from controlplane.audit import Audit
+from controlplane.draining import Draining
 from controlplane.drivers.base import Access, Address
 from controlplane.events import Events
 from controlplane.keys import SandboxKeys
@@ -194,6 +195,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
             Previews: SimpleNamespace(close_tunnels=no_tunnels),
             Events: SimpleNamespace(close=no_tunnels),
             Audit: None,
+            Draining: Draining(0),
         }
         server = Server(build_control_plane(services, pipeline), pipeline)
         await server.start()

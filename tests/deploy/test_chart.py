@@ -26,7 +26,7 @@ def helm() -> Helm:
 
 def leaves(values: Object, above: str = "") -> dict[str, Any]:
     """Return the values by their dotted names."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict) and name not in OPEN:
             found |= leaves(value, f"{above}{name}.")
@@ -112,11 +112,10 @@ def test_a_replica_is_given_the_time_it_drains(helm: Helm) -> None:
 def test_the_control_plane_gets_flags_that_it_knows(helm: Helm) -> None:
     (plane,) = of_kind(helm.render("--values", ROOT / "tests/deploy/values/everything.yaml"), "Deployment")
     (container,) = plane["spec"]["template"]["spec"]["containers"]
-    known, unknown = _parser().parse_known_args(container["args"])
+    known = _parser().parse_args(container["args"])
     assert (known.command, known.driver, known.host, known.port) == ("up", "kubernetes", "0.0.0.0", "2280")
     assert (known.public_url, known.preview_domain) == ("https://sandboxes.example.com", "previews.example.com")
-    assert (known.drain_seconds, known.rate_limit) == ("120", "600")
-    assert unknown in ([], ["--template=boxes"])
+    assert (known.template, known.drain_seconds, known.rate_limit) == ("boxes", "120", "600")
 
 
 def test_sandboxes_are_reached_by_the_control_plane_alone(helm: Helm) -> None:

@@ -140,15 +140,31 @@ class Remote:
         """Return how many descriptors the daemon has."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def programs(self) -> list[str]:
-        """Return the command lines of what descends from the daemon."""
-        found, pids = [], children_of(self.pid)
+    def commands(self) -> dict[int, tuple[str, ...]]:
+        """Return the command lines of what descends from the daemon, by pid; programs by their names."""
+        found, pids = {}, children_of(self.pid)
         while pids:
             pid = pids.pop()
             with suppress(OSError):
-                found.append(Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").replace("\0", " "))
+                program, *words = Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").split("\0")
+                found[pid] = (Path(program).name, *words[:-1])
                 pids += children_of(pid)
         return found
+
+    async def pid_of(self, *words: str) -> int:
+        """Return the process below the daemon whose command line begins so, once there is one."""
+        found: list[int] = []
+
+        def look() -> list[int]:
+            found[:] = [pid for pid, command in self.commands().items() if command[: len(words)] == words]
+            return found
+
+        await self.until(look)
+        return found[0]
+
+    def programs(self) -> list[str]:
+        """Return the same as texts."""
+        return [" ".join(words) for words in self.commands().values()]
 
     def children(self) -> dict[int, str]:
         """Return the states of the daemon's children, by pid."""

@@ -71,8 +71,12 @@ class Container:
         for line in self._process.stdout:
             if line.startswith(start):
                 return line.removeprefix(start).strip()
-        self._errors.seek(0)
-        raise AssertionError(f"no line {start!r}: {self._errors.read()}")
+        raise AssertionError(f"no line {start!r}: {self.errors()}")
+
+    def errors(self) -> str:
+        """Return what it has written to stderr so far."""
+        self._errors.flush()
+        return os.pread(self._errors.fileno(), os.fstat(self._errors.fileno()).st_size, 0).decode()
 
     def exports(self) -> dict[str, str]:
         """Return the environment of a client of the sandboxes API that runs in it, once that is ready."""

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +75,12 @@ class Cluster:
         return subprocess.run(command, input=text, env=env, capture_output=True, text=True, check=False)
 
     @contextmanager
-    def namespace(self, name: str, template: Sequence[str]) -> Iterator["Namespace"]:
-        """Make a namespace with the given manifests in it, and delete it without waiting for its end."""
+    def namespace(self, name: str, *manifests: Mapping[str, Any]) -> Iterator["Namespace"]:
+        """Make a namespace with the given objects in it, and delete it without waiting for its end."""
         self.kubectl("create", "namespace", name)
         try:
             namespace = Namespace(self, name)
-            for manifest in template:
+            for manifest in manifests:
                 namespace.apply(manifest)
             yield namespace
         finally:
@@ -136,10 +136,9 @@ class Namespace:
         """Run kubectl in this namespace and return what it prints; it must succeed."""
         return self.cluster.kubectl("--namespace", self.name, *arguments, text=text)
 
-    def apply(self, manifest: str | Mapping[str, Any]) -> None:
-        """Make or change objects: YAML, or one as data."""
-        text = manifest if isinstance(manifest, str) else json.dumps(manifest)
-        self.kubectl("apply", "-f", "-", text=text)
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        """Make or change an object."""
+        self.kubectl("apply", "-f", "-", text=json.dumps(manifest))
 
     def get(self, kind: str, name: str) -> Any:
         """Return an object as it is now."""

@@ -4,9 +4,11 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 
 from tests.conftest import ALLOWED_SKIP
 from tests.image.conftest import NAME, BuildStage, build_stage, engine
@@ -15,6 +17,9 @@ from tests.kubernetes.cluster import Cluster, Namespace, Unavailable, is_running
 __all__ = ["build_stage", "engine"]
 
 HERE = Path(__file__).parent
+VOLUMES = {"storage-class": "toolbox-test", "size": "1Gi"}
+"""What volumes of the API are made as."""
+MANIFESTS = HERE.parents[1] / "deploy/kubernetes/sandbox-toolbox.yaml"
 # The programs of the cluster take minutes to build: not with all other tests, but by `make test-kubernetes`.
 collect_ignore_glob = [] if os.environ.get("TEST_KUBERNETES") else ["test_*.py"]
 
@@ -54,16 +59,27 @@ def image(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def template(image: str) -> str:
-    """Return the manifest of what sandboxes are copies of."""
-    return (HERE / "template.yaml").read_text().replace("IMAGE", image)
+def template(image: str) -> dict[str, Any]:
+    """Return what sandboxes are copies of: as it is deployed, with the image, storage and scale of these tests."""
+    objects = yaml.safe_load_all(MANIFESTS.read_text())
+    template: dict[str, Any] = next(each for each in objects if each and each["kind"] == "SandboxTemplate")
+    del template["metadata"]["namespace"]
+    container = template["spec"]["podTemplate"]["spec"]["containers"][0]
+    container |= {"image": image, "imagePullPolicy": "Never"}
+    # The node has two cores, and is to have room for many.
+    container["resources"]["requests"] = {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "64Mi"}
+    (home,) = template["spec"]["volumeClaimTemplates"]
+    home["spec"]["storageClassName"] = "toolbox-test"
+    annotations = template["metadata"].setdefault("annotations", {})
+    annotations |= {f"sandbox-toolbox.dev/volume-{name}": value for name, value in VOLUMES.items()}
+    return template
 
 
 @pytest.fixture(scope="module")
-def namespace(cluster: Cluster, template: str, request: pytest.FixtureRequest) -> Iterator[Namespace]:
+def namespace(cluster: Cluster, template: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """Make a namespace for the tests of a module, with the template in it."""
     module = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
-    with cluster.namespace(f"test-{module}-{uuid4().hex[:8]}", [template]) as made:
+    with cluster.namespace(f"test-{module}-{uuid4().hex[:8]}", template) as made:
         yield made
 
 

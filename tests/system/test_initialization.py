@@ -77,7 +77,8 @@ async def test_a_bad_request_changes_nothing(serve_config: Config, body: dict[st
 
 async def entrypoint_output(daemon: Daemon) -> str:
     """Return all that the entrypoint prints, once it has ended."""
-    async with daemon.http.get("/process/session/entrypoint/logs?follow=true") as response:
+    path = "/process/session/entrypoint/logs?follow=true"
+    async with daemon.http.get(path, headers={"Accept": "text/event-stream"}) as response:
         assert response.status == 200, await response.text()
         return await response.text()
 

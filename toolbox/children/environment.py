@@ -24,6 +24,14 @@ def check_variables(variables: Mapping[str, str]) -> None:
             raise BadRequest(f"invalid value of environment variable {name}: it contains NUL")
 
 
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
 class Environment:
     """The variables that children start with: the daemon's own without its secrets, changed by `/env`."""
 
@@ -43,6 +51,9 @@ class Environment:
         if user is not None:
             entry = pwd.getpwnam(user)
             self._variables |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+        elif not _has_name(os.getuid()):
+            # Programs that ask who they are (Python's getpass, and libraries by it) look here first, or fail.
+            self._variables = {"USER": str(os.getuid()), "LOGNAME": str(os.getuid()), **self._variables}
         self._variables |= variables or {}
 
     @property

@@ -49,7 +49,7 @@ class Scratch:
             path.chmod(0o710)
         return path
 
-    def own(self, *paths: Path) -> None:
+    def own(self, *paths: Path | str) -> None:
         """Give files to the workload user. Raises `OSError`."""
         if self._user is not None:
             for path in paths:

@@ -67,6 +67,12 @@ class RemoteRejected(ToolboxError):
     code = "GIT_REMOTE_REJECTED"
 
 
+class Killed(ToolboxError):
+    """Git was ended from outside, in the middle of it: by a signal, for lack of memory."""
+
+    code = "GIT_KILLED"
+
+
 _MEANINGS: tuple[tuple[type[ToolboxError], tuple[str, ...]], ...] = (
     # Of the machine
     (InsufficientStorage, ("No space left on device", "Disk quota exceeded")),
@@ -86,7 +92,7 @@ _MEANINGS: tuple[tuple[type[ToolboxError], tuple[str, ...]], ...] = (
     (TransportFailed, ("unable to access '[^/]", "Could not resolve host", "unable to (look up|connect)", "timed out")),
     (TransportFailed, ("Connection refused", "Could not read from remote", "hung up unexpectedly", "RPC failed")),
     (TransportFailed, ("early EOF", "unexpected disconnect", "protocol error", "bad line length", "fetch-pack: ")),
-    (TransportFailed, ("invalid index-pack output", "index-pack failed", "SSL")),
+    (TransportFailed, ("invalid index-pack output", "index-pack failed", "SSL", "git-remote-[a-z]+ died of signal")),
     # Of the repository
     (Conflict, (r"\.lock': File exists", "cannot lock ref", "could not lock config file .*: File exists")),
     (DirtyWorktree, ("would be overwritten by", "not uptodate", "would lose untracked")),

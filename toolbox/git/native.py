@@ -17,7 +17,7 @@ from toolbox.children.process import Child, Children, Exit
 from toolbox.children.spool import OutputPipe, Spool
 from toolbox.errors import BadRequest, PayloadTooLarge, ToolboxError, Unavailable
 from toolbox.git.credentials import Login, redact
-from toolbox.git.errors import failure
+from toolbox.git.errors import Killed, failure
 from toolbox.lifetime import TaskSet
 
 log = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ class Native:
         """Run git to its end, with `data` as its standard input.
 
         `progress` is the name under which what it prints about its progress goes to the log. Raises the `ToolboxError`
-        that an exit code not in `accept` stands for; `Unavailable` without git; `PayloadTooLarge` for output that is.
-        Cancelling ends the whole process tree first.
+        that an exit code not in `accept` stands for; `Killed` when a signal ended it; `Unavailable` without git;
+        `PayloadTooLarge` for output that is. Cancelling ends the whole process tree first.
         """
         if any("\0" in text for text in (*args, *(env or {}).values())):
             raise BadRequest("a name or text cannot contain NUL")
@@ -102,7 +102,10 @@ class Native:
 
     async def _end_of(self, child: Child) -> Exit:
         try:
-            return await child.wait()
+            exit_ = await child.wait()
+            if exit_.code is None:
+                # What it had started, a transport or a filter, may not notice.
+                await asyncio.shield(self._tasks.start(child.kill_tree(), f"kill tree of {child.pid}"))
         except asyncio.CancelledError:
             # Git removes its locks and what it has half made when it is asked to end; wait for that, come what may.
             ending = self._tasks.start(child.kill_tree(), f"kill tree of {child.pid}")
@@ -110,6 +113,7 @@ class Native:
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([ending])
             raise
+        return exit_
 
     def _spawn(
         self,
@@ -204,7 +208,7 @@ async def _content(spool: Spool, limit: int = _OUTPUT_LIMIT) -> bytes:
 
 def _failed(exit_: Exit, errors: str, out: bytes) -> ToolboxError:
     if exit_.code is None:
-        return ToolboxError(f"git was ended: {exit_.cause}")
+        return Killed(f"git was ended: {exit_.cause}")
     # Some say what is wrong on standard output.
     return failure(errors or redact(out.decode("utf-8", "replace")), code=exit_.code)
 

@@ -9,8 +9,9 @@ from weakref import WeakValueDictionary
 
 from toolbox import paths
 from toolbox.errors import BadRequest, Conflict
-from toolbox.git import clone, history, remotes, repository, settings, status
+from toolbox.git import clone, history, locks, remotes, repository, settings, status
 from toolbox.git.credentials import https_unless_local, source
+from toolbox.git.errors import Killed
 from toolbox.git.models import (
     Branches,
     CloneRequest,
@@ -47,6 +48,7 @@ class Git:
         self._threads = threads
         self._resolve = resolve
         self._work_dir = work_dir
+        self._ceiling = os.path.dirname(work_dir)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changes: set[asyncio.Task[object] | None] = set()
 
@@ -61,7 +63,7 @@ class Git:
     # Finding, and queueing
 
     async def _find(self, path: str) -> Repository:
-        return await self._threads.run(repository.find, self._resolve(path), os.path.dirname(self._work_dir))
+        return await self._threads.run(repository.find, self._resolve(path), self._ceiling)
 
     @asynccontextmanager
     async def _alone(self, key: str) -> AsyncIterator[None]:
@@ -82,7 +84,12 @@ class Git:
         """Give the repository to one caller after the other."""
         found = await self._find(path)
         async with self._alone(found.common_dir):
-            yield found
+            before = await self._threads.run(locks.held, found)
+            try:
+                yield found
+            except Killed:
+                await self._threads.run(locks.remove_left, found, before, self._ceiling)
+                raise
 
     async def _heads(self, found: Repository) -> Heads:
         heads = await self._threads.run(repository.heads, found)

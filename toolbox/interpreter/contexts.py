@@ -9,6 +9,7 @@ from typing import Self
 
 from toolbox.children.environment import Environment, check_variables
 from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError
+from toolbox.incarnation import Incarnation
 from toolbox.interpreter.kernel import Kernel
 from toolbox.interpreter.kernels import Kernels
 from toolbox.interpreter.languages import PYTHON
@@ -35,6 +36,8 @@ class Context:
         self.runs: list[Run] = []
         """What runs, and what waits."""
         self.kernel: Kernel | None = None
+        self.life = 0
+        """In which life of the daemon the kernel has run last (see `Incarnation`)."""
         self.enter: str | None = None
         """The directory that the kernel must go to with its first run, if it was a spare one."""
         self.deleted = False
@@ -49,9 +52,10 @@ class Context:
 class Contexts:
     """All contexts. Leaving the daemon ends their kernels."""
 
-    def __init__(self, kernels: Kernels, environment: Environment, *, limit: int) -> None:
+    def __init__(self, kernels: Kernels, environment: Environment, incarnation: Incarnation, *, limit: int) -> None:
         self._kernels = kernels
         self._environment = environment
+        self._incarnation = incarnation
         self._limit = limit
         self._default = Context(DEFAULT, str(environment.work_dir), PYTHON)
         self._contexts: Registry[Context] = Registry("context", self._end)
@@ -135,11 +139,12 @@ class Contexts:
             await kernel.close()
 
     async def _claim(self, context: Context) -> Kernel:
+        life = self._incarnation.number
         claimed = await self._kernels.claim(context.language, context.cwd)
         if context.deleted:
             self._kernels.discard(claimed.kernel)
             raise NotFound(f"context not found: {context.id}")
-        context.kernel, context.enter = claimed.kernel, claimed.cwd
+        context.kernel, context.enter, context.life = claimed.kernel, claimed.cwd, life
         return claimed.kernel
 
     async def _take_turn(self, context: Context, run: Run) -> None:
@@ -162,8 +167,11 @@ class Contexts:
         if run.stop.done():
             return run.stop.result()
         cwd, context.enter = context.enter, None
+        last, context.life = context.life, self._incarnation.number
         run.resume = kernel.resume
-        work = self._tasks.start(kernel.execute(run, cwd=cwd), f"code in context {context.id}")
+        work = self._tasks.start(
+            kernel.execute(run, cwd=cwd, reseed=last != context.life), f"code in context {context.id}"
+        )
         try:
             await self._watch(kernel, run, work)
             if work.done():

@@ -63,8 +63,8 @@ class JupyterKernel(Kernel):
         except TimeoutError:
             raise await self.failure() from None
 
-    async def execute(self, run: Run, *, cwd: str | None = None) -> bool:  # noqa: ARG002
-        """Run code; `cwd` is for kernels of Python only."""
+    async def execute(self, run: Run, *, cwd: str | None = None, reseed: bool = False) -> bool:  # noqa: ARG002
+        """Run code; `cwd` and `reseed` are for kernels of Python only."""
         from toolbox.interpreter.messaging import execute_content  # noqa: PLC0415
 
         self._run, self._replied, self._idle = run, False, False

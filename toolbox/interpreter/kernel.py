@@ -58,8 +58,12 @@ class Kernel(ABC):
         """Return when it takes requests. Raises `Unavailable` when it has ended, or takes too long."""
 
     @abstractmethod
-    async def execute(self, run: Run, *, cwd: str | None = None) -> bool:
-        """Run code, what it says going to `run`, and tell at its end whether it was interrupted."""
+    async def execute(self, run: Run, *, cwd: str | None = None, reseed: bool = False) -> bool:
+        """Run code, what it says going to `run`, and tell at its end whether it was interrupted.
+
+        `cwd`: the directory of the context that a spare kernel is to serve. `reseed`: with random numbers that no twin
+        of the process draws.
+        """
 
     @abstractmethod
     async def interrupt(self) -> None:

@@ -18,6 +18,7 @@ from toolbox.children.environment import Environment
 from toolbox.children.process import Children
 from toolbox.children.python import Pythons
 from toolbox.errors import ToolboxError, Unavailable
+from toolbox.incarnation import Incarnation
 from toolbox.interpreter.jupyter import JupyterKernel
 from toolbox.interpreter.kernel import Kernel
 from toolbox.interpreter.languages import PYTHON, Languages, command
@@ -40,18 +41,27 @@ class _Spare:
     kernel: PythonKernel
     python: str
     env: Mapping[str, str]
+    life: int
 
 
 class Kernels:
     """Kernels by language. Leaving ends the spare ones; those given out are their contexts'."""
 
     def __init__(
-        self, children: Children, environment: Environment, pythons: Pythons, *, directory: Path, spares: int
+        self,
+        children: Children,
+        environment: Environment,
+        pythons: Pythons,
+        incarnation: Incarnation,
+        *,
+        directory: Path,
+        spares: int,
     ) -> None:
         self.languages = Languages(environment, pythons)
         self._children = children
         self._environment = environment
         self._pythons = pythons
+        self._incarnation = incarnation
         self._directory = directory
         self._wanted = spares
         self._spares: list[_Spare] = []
@@ -93,9 +103,10 @@ class Kernels:
         return claimed
 
     def _take_spare(self, python: str, env: Mapping[str, str], cwd: str) -> Claimed | None:
+        life = self._incarnation.number
         while self._spares:
             spare = self._spares.pop(0)
-            if spare.kernel.child.exit is None and (spare.python, spare.env) == (python, env):
+            if spare.kernel.child.exit is None and (spare.python, spare.env, spare.life) == (python, env, life):
                 return Claimed(spare.kernel, cwd)
             self.discard(spare.kernel)
         return None
@@ -111,7 +122,7 @@ class Kernels:
     async def _keep_spares(self) -> None:
         """Start what spare kernels are missing, one after another: the machine has other things to do."""
         while len(self._spares) < self._wanted:
-            env = self._environment.child()
+            env, life = self._environment.child(), self._incarnation.number
             try:
                 python = (await self._pythons.for_kernels()).path
                 kernel = await self._start_python(python, str(self._environment.work_dir), env)
@@ -126,7 +137,7 @@ class Kernels:
                     raise
                 log.warning("no spare kernel: %s", error.message)
                 return
-            self._spares.append(_Spare(kernel, python, env))
+            self._spares.append(_Spare(kernel, python, env, life))
 
     async def _start_python(self, python: str, cwd: str, env: Mapping[str, str]) -> PythonKernel:
         messaging, place = await self._place()

@@ -79,15 +79,15 @@ class PythonKernel(Kernel):
         if self._requests is None:
             self._requests = self._connections.requests(self._place)
 
-    async def execute(self, run: Run, *, cwd: str | None = None) -> bool:
-        """Run code; `cwd` is the directory of the context that this spare kernel is to serve."""
+    async def execute(self, run: Run, *, cwd: str | None = None, reseed: bool = False) -> bool:
+        """Run code."""
         self._run = run
         self._started, self._ended = self._loop.create_future(), self._loop.create_future()
         for stream, data in self._between:
             run.output(stream, data)
         self._forget_between()
         assert self._requests is not None, "ready() comes first"  # noqa: S101
-        wishes = {"run": run.number, "env": dict(run.env), "cwd": cwd}
+        wishes = {"run": run.number, "env": dict(run.env), "cwd": cwd, "reseed": reseed}
         self._requests.execute(run.code, {"toolbox": wishes})
         try:
             return await self._ended

@@ -71,7 +71,7 @@ async def execute(request: web.Request, contexts: Contexts, sockets: Sockets) ->
     request that cannot be carried out. A client that goes away interrupts what it has asked for.
     """
     require_upgrade(request)
-    async with Socket(request, sockets, max_message=MAX_REQUEST, max_waiting=1) as socket:
+    async with Socket(request, sockets, max_message=MAX_REQUEST, max_waiting=1, works=True) as socket:
         await socket.while_open(_serve(socket, contexts))
     return socket.response
 

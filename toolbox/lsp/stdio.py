@@ -7,6 +7,7 @@ line, and as many bytes of JSON.
 import asyncio
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ MAX_UNREAD = 64 * 1024 * 1024
 _TAIL = 4096
 _GRACE = 1.0
 _LENGTH = b"content-length:"
+_NAMES_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
 class _ErrorTail(asyncio.Protocol):
@@ -36,6 +38,12 @@ class _ErrorTail(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.tail = (self.tail + data)[-_TAIL:]
+
+    @property
+    def reason(self) -> str:
+        """The last line that names an error, or else the last one: Node says its version after what it ended of."""
+        lines = self.tail.decode("utf-8", "replace").strip().splitlines()
+        return next(filter(_NAMES_ERROR.match, reversed(lines)), lines[-1] if lines else "").strip()
 
 
 class ServerProcess:
@@ -120,20 +128,12 @@ class ServerProcess:
                 exit_: Exit | None = await self.child.wait()
         except TimeoutError:
             exit_ = None
-        if exit_ is None:
-            reason = "closed its output"
-        elif exit_.cause is not None:
-            reason = f"ended: {exit_.cause}"
-        else:
-            reason = f"ended with exit code {exit_.code}"
-        said = self.last_errors
+        if exit_ is not None and exit_.cause is not None:
+            # It did not end by itself, so what it said before is not the reason.
+            return f"the language server ended: {exit_.cause}"
+        reason = "closed its output" if exit_ is None else f"ended with exit code {exit_.code}"
+        said = self._errors.reason
         return f"the language server {reason}" + (f": {said}" if said else "")
-
-    @property
-    def last_errors(self) -> str:
-        """The last line of standard error."""
-        lines = self._errors.tail.decode("utf-8", "replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
 
     async def end(self, grace: float = _GRACE) -> None:
         """End the process and all that it started, and release everything."""

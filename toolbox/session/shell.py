@@ -125,7 +125,7 @@ class Shell:
             standard_input = "/dev/null"
             if command.keeps_input:
                 command.open_input(self._open(f"{name}.in", os.O_RDWR))
-                standard_input = f"{self._directory}/{name}.in"
+                standard_input = self._path(f"{name}.in")
         except OSError:
             for capture in captures:
                 capture.close()
@@ -134,7 +134,7 @@ class Shell:
         self._captures = {each for each in self._captures if not each.closed} | set(captures)
         self._running = _Running(command, name, tuple(captures))
         command.begin()
-        base = f"{self._directory}/{name}"
+        base = self._path(name)
         line = f". {base}.sh <{standard_input} >{base}.out 2>{base}.err\n"
         os.write(self._script, (line + self._reporting(name)).encode())
 
@@ -144,18 +144,20 @@ class Shell:
         return f"{prefix} printf '%s\\n' \"{self._word} {name} $?\"\n"
 
     def _prepare(self, name: str, command: Command) -> None:
-        base = self._directory / name
-        files = [base.with_suffix(".out"), base.with_suffix(".err")]
-        if command.keeps_input:
-            files.append(base.with_suffix(".in"))
-        for fifo in files:
+        base = self._path(name)
+        fifos = [f"{base}.out", f"{base}.err", *([f"{base}.in"] if command.keeps_input else [])]
+        for fifo in fifos:
             os.mkfifo(fifo, 0o600)
-        script = base.with_suffix(".sh")
-        script.write_bytes(command.text.encode("utf-8", "surrogatepass") + b"\n")
-        self._children.scratch.own(*files, script)
+        with open(f"{base}.sh", "wb", 0) as script:  # noqa: PTH123
+            script.write(command.text.encode("utf-8", "surrogatepass") + b"\n")
+        self._children.scratch.own(*fifos, script.name)
+
+    def _path(self, name: str) -> str:
+        # No Path: it interns every name, and the interpreter's table of those grows with names that were there once.
+        return f"{self._directory}/{name}"
 
     def _open(self, name: str, flags: int) -> int:
-        return os.open(self._directory / name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(self._path(name), flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def _on_report(self) -> None:
         try:
@@ -188,7 +190,7 @@ class Shell:
     def _remove_files(self, name: str) -> None:
         for suffix in (".sh", ".in", ".out", ".err"):
             with contextlib.suppress(OSError):
-                (self._directory / f"{name}{suffix}").unlink()
+                os.unlink(self._path(f"{name}{suffix}"))  # noqa: PTH108
 
     async def _watch(self, child: Child) -> None:
         """When the shell has ended, so has the command it was at; those that wait are never run."""

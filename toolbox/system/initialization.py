@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from toolbox.children.environment import Environment, check_variables
+from toolbox.incarnation import Incarnation
 from toolbox.telemetry.service import Telemetry
 from toolbox.web.auth import Auth
 
@@ -23,18 +24,20 @@ class Initialization:
         auth: Auth,
         environment: Environment,
         telemetry: Telemetry,
+        incarnation: Incarnation,
         *,
         start_entrypoint: Callable[[], Awaitable[None]],
     ) -> None:
         self._auth = auth
         self._environment = environment
         self._telemetry = telemetry
+        self._incarnation = incarnation
         self._start_entrypoint = start_entrypoint
         self._given = False
         self._starting = asyncio.Lock()
 
     async def initialize(self, token: str | None, env: Mapping[str, str] | None) -> None:
-        """Take the daemon into use; the same call again does nothing more.
+        """Take the daemon into use; the same call again only sees to it that random numbers are this daemon's own.
 
         Raises `BadRequest` for variables no process can be given, or without a token where one is waited for;
         `Conflict` for another token than the first. Then nothing has changed.
@@ -42,6 +45,7 @@ class Initialization:
         if env is not None:
             check_variables(env)
         self._auth.adopt(token)
+        self._incarnation.begin()
         if env is not None and not self._given:
             self._given = True
             self._environment.update(env, (), "")

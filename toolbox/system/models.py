@@ -49,6 +49,14 @@ class Message(Model):
     message: str
 
 
+class Initialized(Message):
+    """What a daemon that is in use says of itself, so that a platform need not ask."""
+
+    version: str
+    env: bool
+    """Whether the request's variables hold."""
+
+
 class EnvRequest(Model):
     """Changes to the variables that later children inherit: unset, then unset by value, then set."""
 

@@ -14,6 +14,7 @@ from toolbox.system.models import (
     Directory,
     EnvRequest,
     Health,
+    Initialized,
     InitRequest,
     Interpreter,
     Message,
@@ -69,10 +70,10 @@ async def project_dir(environment: Environment) -> Directory:
 
 
 @routes.post("/init", "Initialize")
-async def initialize(body: InitRequest, initialization: Initialization) -> Message:
+async def initialize(body: InitRequest, initialization: Initialization) -> Initialized:
     """Take the daemon into use: from now on the given token is required, if none was before."""
     await initialization.initialize(body.token, body.env)
-    return Message(message="initialized")
+    return Initialized(message="initialized", version=f"v{__version__}", env=body.env is not None)
 
 
 @routes.post("/env", "UpdateEnv")

@@ -17,6 +17,7 @@ from toolbox.errors import MethodNotAllowed, NotFound, PayloadTooLarge, ToolboxE
 from toolbox.telemetry.service import Telemetry
 from toolbox.web import wire
 from toolbox.web.auth import PUBLIC_PATHS, Auth
+from toolbox.web.drain import STARTED, Drain
 from toolbox.web.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 LOGGED_PATH: web.RequestKey[str] = web.RequestKey("logged_path", str)
 """Set by a handler whose path holds a secret: what the log shows instead."""
-STARTED: web.RequestKey[web.StreamResponse] = web.RequestKey("started", web.StreamResponse)
 DAEMON_SOURCE = "DAYTONA_DAEMON"
 """The `source` by which SDKs know errors of the daemon (as opposed to the sandboxes API, which sends none)."""
 _MAX_REQUEST_ID = 128
@@ -74,11 +74,20 @@ class Pipeline:
 
     __middleware_version__ = 1
 
-    def __init__(self, auth: Auth, metrics: Metrics, *, source: str | None, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        auth: Auth,
+        metrics: Metrics,
+        *,
+        source: str | None,
+        telemetry: Telemetry | None = None,
+        drain: Drain | None = None,
+    ) -> None:
         self._auth = auth
         self._metrics = metrics
         self._source = source
         self._telemetry = telemetry
+        self._drain = drain
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer one request."""
@@ -109,7 +118,7 @@ class Pipeline:
             if request.method == hdrs.METH_OPTIONS and self._is_preflight(request):
                 return _preflight_response(request)
             await self._auth.admit(request)
-            return await handler(request)
+            return await (handler(request) if self._drain is None else self._drain.handle(request, handler))
         except Exception as error:  # noqa: BLE001 -- the boundary: every error becomes an answer
             return self._failed(request, error)
 

@@ -20,6 +20,8 @@ MAX_FRAME = 32 * 1024
 """Largest frame sent, in bytes: a published client overflows its stack at about 100 kB."""
 MAX_MESSAGE = 4 * 1024 * 1024
 SEND_QUEUE_BYTES = 1024 * 1024
+WORKS: web.RequestKey[bool] = web.RequestKey("works", bool)
+"""Set on the request of a websocket that carries something out, and ends with it."""
 _RECEIVE_QUEUE = 64
 _CLOSE_SECONDS = 1.0
 _ABORT_SECONDS = 30.0
@@ -73,9 +75,10 @@ class Sockets:
         """It has closed."""
         self._open.discard(socket)
 
-    async def close_all(self) -> None:
-        """Close every socket with 1001: the daemon is going away."""
-        closing = [socket.close(WSCloseCode.GOING_AWAY, "shutting down") for socket in list(self._open)]
+    async def close_all(self, *, working: bool = True) -> None:
+        """Close every socket with 1001: the daemon is going away. Those at work only if `working`."""
+        meant = [socket for socket in self._open if working or not socket.works]
+        closing = [socket.close(WSCloseCode.GOING_AWAY, "shutting down") for socket in meant]
         await asyncio.gather(*closing, return_exceptions=True)
 
 
@@ -94,8 +97,13 @@ class Socket:
         *,
         max_message: int = MAX_MESSAGE,
         max_waiting: int = _RECEIVE_QUEUE,
+        works: bool = False,
     ) -> None:
+        """`works`: it carries something out, which a server that stops waits for if it may."""
         self._request = request
+        self.works = works
+        if works:
+            request[WORKS] = True
         self._sockets = sockets
         protocol = choose_protocol(offered_protocols(request))
         self._ws = web.WebSocketResponse(

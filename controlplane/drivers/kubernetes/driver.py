@@ -188,10 +188,7 @@ class KubernetesDriver(Driver):
         """Give a daemon its token and its variables. Raises `DriverError`."""
         access = self._access(entry, instance=pod.metadata.uid)
         async with Upstream(access) as upstream:
-            await upstream.initialize(variables(launch))
-            # An image may have a daemon that takes no variables there.
-            await upstream.set_environment(variables(launch))
-            version = await upstream.version()
+            version = await upstream.initialize(variables(launch))
         return Access(address=access.address, token=access.token, daemon_version=version, instance=access.instance)
 
     def _access(self, entry: Entry, *, instance: str) -> Access:

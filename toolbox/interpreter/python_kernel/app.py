@@ -1,7 +1,8 @@
 """The kernel: ipykernel's, with output, results, errors and charts on the daemon's channel.
 
 The request comes by Jupyter's shell channel, its `metadata` telling what is ours: `{"toolbox": {"run": NUMBER, "env":
-{...}, "cwd": PATH}}`. `env` is for this run only; `cwd` is the directory of the context that a spare kernel has become.
+{...}, "cwd": PATH, "reseed": true}}`. `env` is for this run only; `cwd` is the directory of the context that a spare
+kernel has become; `reseed` says that there may be twins of this process, who would draw the same random numbers.
 """
 
 from __future__ import annotations
@@ -175,6 +176,8 @@ class Kernel(IPythonKernel):
         error = None
         signal.signal(signal.SIGINT, on_interrupt)
         try:
+            if wishes.get("reseed"):
+                reseed()
             error = self._enter_directory(wishes.get("cwd"))
             if error is None:
                 with variables(wishes.get("env") or {}):
@@ -277,6 +280,16 @@ def variables(wanted: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def reseed() -> None:
+    """Seed anew the generators that programs share; those that a program has made itself cannot be found."""
+    for name, function in (("random", "seed"), ("numpy.random", "seed"), ("torch", "seed")):
+        module = sys.modules.get(name)
+        if module is not None:
+            getattr(module, function)()
+    if "ssl" in sys.modules:
+        sys.modules["ssl"].RAND_add(os.urandom(64), 64.0)
 
 
 class App(IPKernelApp):
