@@ -20,9 +20,11 @@ def cannot(what: str) -> Refusal:
 
 
 FORK, SNAPSHOT = cannot("fork sandboxes"), cannot("make snapshots of sandboxes")
-BUILD, PAUSE, ARCHIVE = cannot("build images"), cannot("pause sandboxes"), cannot("archive sandboxes")
+PAUSE, ARCHIVE = cannot("pause sandboxes"), cannot("archive sandboxes")
+NO_CONTEXTS = cannot("keep build contexts")
 REFUSALS = {
-    "Daytona.create(image)": BUILD,
+    "Daytona.create(image)": NO_CONTEXTS,
+    "ObjectStorage": NO_CONTEXTS,
     "Sandbox._experimental_create_snapshot": SNAPSHOT,
     "Sandbox._experimental_fork": FORK,
     "Sandbox.archive": ARCHIVE,
@@ -33,7 +35,7 @@ REFUSALS = {
     "Sandbox.set_auto_archive_interval": ARCHIVE,
     "Sandbox.set_auto_pause_interval": PAUSE,
     "Sandbox.update_secrets": cannot("use secrets"),
-    "SnapshotService.create(Image)": BUILD,
+    "SnapshotService.create(Image)": NO_CONTEXTS,
 }
 TYPESCRIPT_REFUSALS = {"Daytona._experimental_fork": FORK, "Daytona.fork": FORK}
 

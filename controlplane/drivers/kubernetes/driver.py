@@ -272,9 +272,8 @@ class KubernetesDriver(Driver):
         if wanted.disk != entry.record.disk:
             raise BadRequest("disk: the kubernetes driver cannot change it")
         path = "/spec/podTemplate/spec/containers/0/resources"
-        await self._cluster.patch(
-            SANDBOX, entry.sandbox, [{"op": "add", "path": path, "value": container_resources(wanted)}]
-        )
+        value = container_resources(self._templates.default, wanted)
+        await self._cluster.patch(SANDBOX, entry.sandbox, [{"op": "add", "path": path, "value": value}])
 
     async def set_network(self, sandbox_id: str, network: Network) -> None:
         """Change where the sandbox's pod may connect to. Raises `BadRequest`, `DriverError`."""
