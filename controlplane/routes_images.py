@@ -102,7 +102,8 @@ async def build_logs(
 async def push_access(sandboxes: Sandboxes, issuer: Issuer, urls: Links, request: web.Request) -> StorageAccess:
     """Return credentials of S3 for a while, to push build contexts with."""
     if sandboxes.driver.replicated:
-        raise sandboxes.driver.cannot("keep what images are built from")
+        # They would be files of one replica, and there is no builder to read them.
+        raise sandboxes.driver.cannot("keep build contexts: it builds no images")
     credentials = issuer.issue(organization())
     return StorageAccess(
         access_key=credentials.access_key,

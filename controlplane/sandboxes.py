@@ -129,6 +129,8 @@ class Sandboxes:
         """Make a sandbox and start it. Raises `BadRequest`, `NotFound`, `Conflict` (the name), `DriverError`."""
         if wanted.auto_delete_interval is None and Ability.KEEP not in self.driver.abilities:
             wanted = msgspec.structs.replace(wanted, auto_delete_interval=0)
+        if wanted.auto_archive_interval is None and Ability.ARCHIVE not in self.driver.abilities:
+            wanted = msgspec.structs.replace(wanted, auto_archive_interval=0)
         self.driver.check(wanted)
         snapshot = await self._snapshots.usable(wanted.snapshot)
         resources = self.driver.check(with_resources(wanted, snapshot))
@@ -321,6 +323,8 @@ class Sandboxes:
         field, least = _INTERVALS[kind]
         if kind == "autopause" and value and Ability.PAUSE not in self.driver.abilities:
             raise self.driver.cannot("pause sandboxes")
+        if kind == "autoarchive" and value and Ability.ARCHIVE not in self.driver.abilities:
+            raise self.driver.cannot("archive sandboxes")
         if kind == "autodelete" and value and Ability.KEEP not in self.driver.abilities:
             raise self.driver.cannot("keep what is stopped")
         changes = {field: minutes(kind, value, least=least)}

@@ -45,6 +45,7 @@ MAY_BLOCK = {
     "toolbox/config.py": {"load"},
     "toolbox/app.py": {"running"},
     "web/idempotency.py": {"close"},  # of a file written in threads
+    "cluster/api.py": {"_configure"},  # a loop of its own, in a thread
     "toolbox/web/openapi.py": {"_page"},
 }
 

@@ -17,6 +17,8 @@ from tests.kubernetes.cluster import Cluster, Namespace, Unavailable, is_running
 __all__ = ["build_stage", "engine"]
 
 HERE = Path(__file__).parent
+VOLUMES = {"storage-class": "toolbox-test", "size": "1Gi"}
+"""What volumes of the API are made as."""
 MANIFESTS = HERE.parents[1] / "deploy/kubernetes/sandbox-toolbox.yaml"
 # The programs of the cluster take minutes to build: not with all other tests, but by `make test-kubernetes`.
 collect_ignore_glob = [] if os.environ.get("TEST_KUBERNETES") else ["test_*.py"]
@@ -68,6 +70,8 @@ def template(image: str) -> dict[str, Any]:
     container["resources"]["requests"] = {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "64Mi"}
     (home,) = template["spec"]["volumeClaimTemplates"]
     home["spec"]["storageClassName"] = "toolbox-test"
+    annotations = template["metadata"].setdefault("annotations", {})
+    annotations |= {f"sandbox-toolbox.dev/volume-{name}": value for name, value in VOLUMES.items()}
     return template
 
 

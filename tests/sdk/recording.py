@@ -32,7 +32,7 @@ class Record:
     """What was called, as `Class.method`, the sync SDK's names for either."""
 
     refusals: Mapping[str, Refusal]
-    """What must be refused: a method, or one way to call it (`Class.method(what)`)."""
+    """What must be refused: a class, a method, or one way to call it (`Class.method(what)`)."""
     answered: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
 
@@ -49,13 +49,16 @@ class Record:
         return False
 
     def missing(self, classes: Iterable[type]) -> list[str]:
-        """Name each public method that was neither answered nor refused, and each refusal that was not seen."""
+        """Name each public method that was neither answered nor refused, and each refusal that was not seen.
+
+        Where a class (`Class`) was refused, all its methods were.
+        """
         wanted = set(self.refusals)
         for each in classes:
             methods = set(_public(each))
             assert methods, f"{each} shows no methods: this looks for them in the wrong place"
             wanted |= methods
-        return sorted(wanted - self.answered - self.refused)
+        return sorted(each for each in wanted - self.answered - self.refused if each.partition(".")[0] not in self.refused)
 
 
 def _public(kind: type) -> Iterator[str]:

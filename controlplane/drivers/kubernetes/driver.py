@@ -18,7 +18,7 @@ from controlplane.cluster.kinds import (
     Pod,
 )
 from controlplane.cluster.leases import Leases
-from controlplane.cluster.names import EGRESS, MANAGED, PORT, sandbox_name, volume_name
+from controlplane.cluster.names import EGRESS, MANAGED, PORT, SANDBOX_ID, sandbox_name, volume_name
 from controlplane.drivers.base import (
     Ability,
     Access,
@@ -32,7 +32,7 @@ from controlplane.drivers.base import (
     Resources,
 )
 from controlplane.drivers.kubernetes.images import check_image
-from controlplane.drivers.kubernetes.manifests import allow_policy, container_resources, egress_of, sandbox_spec
+from controlplane.drivers.kubernetes.manifests import LISTED, allow_policy, container_resources, egress_of, sandbox_spec
 from controlplane.drivers.kubernetes.reasons import cause, has_ended, hopeless, why_not_ready
 from controlplane.drivers.kubernetes.refusals import check_supported
 from controlplane.drivers.kubernetes.templates import Templates
@@ -148,21 +148,23 @@ class KubernetesDriver(Driver):
 
     async def create(self, launch: Launch) -> None:
         """Make what goes with a sandbox; what stands for it was made with its record. Raises `DriverError`."""
-        if egress_of(launch.network) == "listed":
+        if egress_of(launch.network) == LISTED:
             await self._allow(self._entry(launch.id), launch.network)
 
     async def start(self, launch: Launch) -> Access:
         """Let the sandbox have a pod, and return once its daemon is in use. Raises `DriverError`."""
         entry = self._entry(launch.id)
         if entry.record.state is not State.CREATING:
-            await self._restart(entry)
+            await self._restart(entry, launch.network)
         entry, pod = await self._ready(launch.id)
         return await self._take_into_use(entry, pod, launch)
 
-    async def _restart(self, entry: Entry) -> None:
+    async def _restart(self, entry: Entry, network: Network) -> None:
         if self._fleet.pod(entry) is not None:
             # A pod that has ended is in the way of a new one, and one that has not is nobody's.
             await self._suspend(entry, force=True)
+        # It may have been changed meanwhile.
+        await self.set_network(entry.id, network)
         await self._set_mode(entry, "Running")
 
     async def _ready(self, sandbox_id: str) -> tuple[Entry, Pod]:
@@ -271,24 +273,22 @@ class KubernetesDriver(Driver):
         if wanted.disk != entry.record.disk:
             raise BadRequest("disk: the kubernetes driver cannot change it")
         path = "/spec/podTemplate/spec/containers/0/resources"
-        await self._cluster.patch(
-            SANDBOX, entry.sandbox, [{"op": "add", "path": path, "value": container_resources(wanted)}]
-        )
+        value = container_resources(self._templates.default, wanted)
+        await self._cluster.patch(SANDBOX, entry.sandbox, [{"op": "add", "path": path, "value": value}])
 
     async def set_network(self, sandbox_id: str, network: Network) -> None:
         """Change where the sandbox's pod may connect to. Raises `BadRequest`, `DriverError`."""
         if network.domain_allow_list:
             raise BadRequest("domainAllowList: the kubernetes driver cannot do that")
         entry = self._entry(sandbox_id)
-        if entry.kind is CLAIM:
-            raise BadRequest("networkBlockAll, networkAllowList: only at creation for a sandbox from a warm pool")
         usual = self._templates.default.spec["podTemplate"].get("metadata", {}).get("labels", {}).get(EGRESS)
         egress = egress_of(network)
-        if egress == "listed":
+        if egress == LISTED:
             await self._allow(entry, network)
-        labels = {"metadata": {"labels": {EGRESS: egress or usual}}}
+        # The pod gets the labels that its sandbox has; one from a warm pool has not said yet whose it is.
+        labels = {"metadata": {"labels": {EGRESS: egress or usual, SANDBOX_ID: sandbox_id}}}
         await self._cluster.patch(SANDBOX, entry.sandbox, {"spec": {"podTemplate": labels}})
-        if egress != "listed":
+        if egress != LISTED:
             await self._cluster.delete(NETWORK_POLICY, sandbox_name(sandbox_id))
 
     async def _allow(self, entry: Entry, network: Network) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from controlplane.cluster.api import copied
+from controlplane.cluster.api import copied, merge
 from controlplane.cluster.names import EGRESS, MANAGED, SANDBOX_ID, WORKLOAD, sandbox_name, volume_name
 from controlplane.drivers.base import Launch, Mount, Network, Resources
 from controlplane.drivers.kubernetes.templates import HOME, Blueprint
@@ -41,19 +41,25 @@ def sandbox_spec(blueprint: Blueprint, launch: Launch) -> dict[str, Any]:
     return {**spec, "operatingMode": "Running"}
 
 
-def container_resources(wanted: Resources) -> dict[str, Any]:
-    """Return the limits of a sandbox's container. It is promised all its memory, and a tenth of its processors."""
+def container_resources(blueprint: Blueprint, wanted: Resources) -> dict[str, Any]:
+    """Return the limits of a sandbox's container. It is promised all its memory, and a tenth of its processors.
+
+    What the template says of other things than these two stays.
+    """
     memory = f"{wanted.memory}Gi"
-    return {
-        "limits": {"cpu": str(wanted.cpu), "memory": memory},
-        "requests": {"cpu": f"{wanted.cpu * 100}m", "memory": memory},
-    }
+    return merge(
+        blueprint.spec["podTemplate"]["spec"]["containers"][0].get("resources") or {},
+        {
+            "limits": {"cpu": str(wanted.cpu), "memory": memory},
+            "requests": {"cpu": f"{wanted.cpu * 100}m", "memory": memory},
+        },
+    )
 
 
 def _set_resources(spec: dict[str, Any], container: dict[str, Any], wanted: Resources, blueprint: Blueprint) -> None:
     usual = blueprint.resources
     if (wanted.cpu, wanted.memory) != (usual.cpu, usual.memory):
-        container["resources"] = container_resources(wanted)
+        container["resources"] = container_resources(blueprint, wanted)
     if wanted.disk != usual.disk:
         for each in spec.get("volumeClaimTemplates") or []:
             if each.get("metadata", {}).get("name") == HOME:

@@ -12,6 +12,7 @@ _NEVER = {
     "kvm": "kvm",
     "domain_allow_list": "domainAllowList",
     "auto_pause_interval": "autoPauseInterval",
+    "auto_archive_interval": "autoArchiveInterval",
     "secrets": "secrets",
     "linked_sandbox": "linkedSandbox",
 }

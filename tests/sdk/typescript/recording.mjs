@@ -64,10 +64,11 @@ export class Record {
     })
   }
 
-  /** Name each method that was neither answered nor refused, and each refusal that was not seen. */
+  /** Name each method that was neither answered nor refused (or its class was), and each refusal that was not seen. */
   missing(files) {
     const wanted = new Set([...files.flatMap(declared), ...Object.keys(this.refusals)])
-    return [...wanted].filter((each) => !this.answered.has(each) && !this.refused.has(each)).sort()
+    const refused = (each) => this.refused.has(each) || this.refused.has(each.split('.')[0])
+    return [...wanted].filter((each) => !this.answered.has(each) && !refused(each)).sort()
   }
 }
 
