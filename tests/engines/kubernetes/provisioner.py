@@ -1,13 +1,13 @@
 """Gives the claims of the storage class `toolbox-test` their volumes. Usage: provisioner.py DIRECTORY.
 
-Each volume is a directory of the node below DIRECTORY, open to every user and to any number of pods, and as large as the
+Each volume is a directory of the node below DIRECTORY, open to every user and to any number of pods, as large as the
 disk. It goes with its claim. The cluster is the one of $KUBECONFIG.
 """
 
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ _RETRY_SECONDS = 0.5
 _UNREACHABLE = (client.ApiException, aiohttp.ClientError, OSError)
 """The API server is being restarted, or somebody else was quicker."""
 
-List = Callable[..., Coroutine[Any, Any, Any]]
+List = Callable[..., Awaitable[Any]]
 
 
 class Provisioner:
@@ -77,7 +77,7 @@ class Provisioner:
         path.chmod(0o777)
         reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "uid": claim.metadata.uid}
         reference |= {"namespace": claim.metadata.namespace, "name": claim.metadata.name}
-        volume = {
+        volume: Any = {
             "metadata": {"name": name, "annotations": {_PROVISIONED_BY: NAME}},
             "spec": {
                 "accessModes": claim.spec.access_modes,
