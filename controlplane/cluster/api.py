@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from controlplane.cluster.kinds import Kind, O
-from controlplane.drivers.base import DriverError
+from controlplane.cluster.kinds import ClusterError, Kind, O
 from controlplane.store import Contended
 from toolbox.config import ConfigError
 from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError, Unavailable
@@ -29,12 +28,6 @@ _SILENT_SECONDS = 100.0
 """The server sends a bookmark about every minute: after more silence than this it is gone."""
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MERGE, _JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
-
-
-class ClusterError(DriverError):
-    """The cluster could not do what it should be able to do."""
-
-    code = "CLUSTER_ERROR"
 
 
 class QuotaExceeded(ToolboxError):
@@ -253,12 +246,9 @@ def _error(status: int, data: bytes | msgspec.Raw, what: str) -> Exception:
             return BadRequest(f"the cluster refuses it: {text}")
         case 403 if "quota" in text or "admission" in text or "violates" in text:
             return QuotaExceeded(f"the cluster does not allow it: {text}")
-        case 429 | 503 | 504 | 500 if said.reason in (
-            "TooManyRequests",
-            "ServiceUnavailable",
-            "Timeout",
-            "ServerTimeout",
-        ):
+        case 429 | 502 | 503 | 504:
+            return Unavailable(f"the API server is busy: {text}")
+        case 500 if said.reason in ("Timeout", "ServerTimeout"):
             return Unavailable(f"the API server is busy: {text}")
         case _:
             return ClusterError(f"{what}: {text}")
