@@ -85,7 +85,9 @@ class Upstream:
         try:
             async with (
                 asyncio.timeout(_SETUP_SECONDS),
-                self.session.post(f"{self.origin}/init", json={"token": self.token, "env": dict(variables)}) as response,
+                self.session.post(
+                    f"{self.origin}/init", json={"token": self.token, "env": dict(variables)}
+                ) as response,
             ):
                 if response.status == HTTPStatus.CONFLICT:
                     raise DriverError("the sandbox's daemon was taken into use by somebody else")

@@ -75,6 +75,7 @@ class ClusterRepository:
         self._written_at: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
+        self._fleet.follow(self._gone)
         self._tasks.start(self._write_activity_forever(), "activity of sandboxes")
         return self
 
@@ -126,17 +127,34 @@ class ClusterRepository:
     async def remove(self, sandbox_id: str) -> None:
         """Forget a sandbox, and what was granted for it."""
         entry = self._fleet.get(sandbox_id)
-        for kind in GrantKind:
-            await self.remove_grants(sandbox_id, kind)
-        self._unwritten.pop(sandbox_id, None)
-        self._written_at.pop(sandbox_id, None)
-        for held in self._reservations():
-            if held.data.get("sandbox") == sandbox_id:
-                await self._delete(held)
+        await self._clear_up(sandbox_id)
         if entry is not None:
             await self._cluster.delete(entry.kind, entry.metadata.name, uid=entry.metadata.uid)
             # The watch says so too, but perhaps later than this replica is asked.
             self._fleet.drop(entry)
+
+    async def _clear_up(self, sandbox_id: str) -> None:
+        """Remove what was kept for a sandbox: its name, what was granted. Raises `ToolboxError`."""
+        for held in self._config_maps:
+            labels = held.metadata.labels
+            if labels.get(SANDBOX_ID) == sandbox_id and labels.get(KIND) in (_RESERVED, _GRANT):
+                await self._delete(held)
+
+    def _gone(self, before: Entry | None, after: Entry | None) -> None:
+        """Clear up after sandboxes that somebody else removed (a follower of the fleet)."""
+        if after is not None or before is None:
+            return
+        self._unwritten.pop(before.id, None)
+        self._written_at.pop(before.id, None)
+        if self._leases.is_leader:
+            self._tasks.start(self._clear_up_after(before.id), f"what was kept for {before.id}")
+
+    async def _clear_up_after(self, sandbox_id: str) -> None:
+        try:
+            await self._clear_up(sandbox_id)
+        except ToolboxError as error:
+            # `tidy` tries again.
+            log.warning("names and grants stay", extra={"fields": {"sandbox": sandbox_id, "why": error.message}})
 
     async def find(self, id_or_name: str) -> Record | None:
         """Return the sandbox with this id, else the one with this name."""
@@ -251,7 +269,7 @@ class ClusterRepository:
         """Return the grant of a token with this digest."""
         name = digest_name(_GRANT, digest)
         held = self._config_maps.get(name) or await self._cluster.get(CONFIG_MAP, name)
-        return msgspec.json.decode(held.data["document"], type=Grant) if held is not None else None
+        return _grant(held) if held is not None else None
 
     async def remove_grants(self, sandbox_id: str, kind: GrantKind, digest: str | None = None) -> None:
         """Forget the grants of one kind for a sandbox, or the one with this digest."""
@@ -266,17 +284,14 @@ class ClusterRepository:
                 await self._delete(held)
 
     async def tidy(self) -> None:
-        """Remove names that are kept for sandboxes which are not there (a replica died, or somebody removed them)."""
-        for held in self._reservations():
-            if await self._is_stale(held):
+        """Remove what is kept for sandboxes which are not there (a replica died, or somebody removed them)."""
+        for held in self._config_maps:
+            if held.metadata.labels.get(KIND) in (_RESERVED, _GRANT) and await self._is_stale(held):
                 await self._delete(held)
 
     def _grants(self) -> list[tuple[Held, Grant]]:
         held = [each for each in self._config_maps if each.metadata.labels.get(KIND) == _GRANT]
-        return [(each, msgspec.json.decode(each.data["document"], type=Grant)) for each in held]
-
-    def _reservations(self) -> list[Held]:
-        return [each for each in self._config_maps if each.metadata.labels.get(KIND) == _RESERVED]
+        return [(each, grant) for each in held if (grant := _grant(each)) is not None]
 
     @property
     def _config_maps(self) -> Any:
@@ -304,10 +319,13 @@ class ClusterRepository:
         raise Conflict(f"a sandbox named {record.name} already exists")
 
     async def _is_stale(self, held: Held) -> bool:
+        sandbox_id = held.metadata.labels.get(SANDBOX_ID, "")
+        if self._fleet.get(sandbox_id) is not None:
+            return False
         made = datetime.fromisoformat(held.metadata.creation_timestamp or "")
         if (datetime.now(UTC) - made).total_seconds() < _UNOWNED_SECONDS:
             return False
-        return await self._fleet.fresh(held.data.get("sandbox", "")) is None
+        return not await self._fleet.exists(sandbox_id)
 
     async def _release(self, record: Record) -> None:
         held = self._config_maps.get(_reservation(record.organization_id, record.name))
@@ -337,8 +355,11 @@ class ClusterRepository:
                 try:
                     changes = {"metadata": {"annotations": {ACTIVE_AT: moment}}}
                     self._fleet.put(entry.kind, await self._cluster.patch(entry.kind, entry.metadata.name, changes))
+                except NotFound:
+                    return
                 except ToolboxError as error:
                     log.warning("activity not written", extra={"fields": {"sandbox": sandbox_id, "why": error.message}})
+                    self._unwritten.setdefault(sandbox_id, moment)
 
         due = {
             sandbox_id: moment
@@ -355,6 +376,15 @@ def _labels(record: Record) -> dict[str, str]:
     """Return the labels that people see a sandbox by."""
     fits = len(record.name) <= _LABEL_LENGTH and record.name[-1].isalnum() and record.name.isascii()
     return {STATE: str(record.state), NAME: record.name if fits else ""}
+
+
+def _grant(held: Held) -> Grant | None:
+    """Read a grant; None for what somebody else has put there."""
+    try:
+        return msgspec.json.decode(held.data.get("document", ""), type=Grant)
+    except msgspec.DecodeError as error:
+        log.warning("not a grant of ours", extra={"fields": {"name": held.metadata.name, "why": str(error)}})
+        return None
 
 
 def _reservation(organization: str, name: str) -> str:
