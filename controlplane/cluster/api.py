@@ -27,6 +27,8 @@ _WATCH_SECONDS = 300
 _SILENT_SECONDS = 100.0
 """The server sends a bookmark about every minute: after more silence than this it is gone."""
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_PATCH_FAILED = "the server rejected our request due to an error in our request"
+"""All that it says when a JSON patch does not apply: what fails in ours is a `test`."""
 _MERGE, _JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 
 
@@ -240,7 +242,7 @@ def _error(status: int, data: bytes | msgspec.Raw, what: str) -> Exception:
             return Conflict(text) if said.reason == "AlreadyExists" else Contended(text)
         case 410:
             return Expired(text)
-        case 422 if "test" in text and "failed" in text:
+        case 422 if _PATCH_FAILED in text:
             return Contended(text)
         case 400 | 422:
             return BadRequest(f"the cluster refuses it: {text}")
