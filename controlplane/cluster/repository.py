@@ -6,8 +6,10 @@ does; the other is told to look again.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
@@ -37,8 +39,8 @@ from controlplane.grants import Grant
 from controlplane.grants import Kind as GrantKind
 from controlplane.listing import Filter, Listing
 from controlplane.models import Record
-from controlplane.store import D
-from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError
+from controlplane.store import Contended, D
+from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError, Unavailable
 from toolbox.lifetime import TaskSet
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ _MAX_RECORD = 200_000
 """Bytes; the API server takes 256 KiB of annotations."""
 _UNOWNED_SECONDS = 60.0
 _LABEL_LENGTH = 63
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What sandboxes' ids look like: nothing else is asked the API server for."""
 _RESERVED, _GRANT = "sandbox_name", "grant"
 
 
@@ -163,16 +167,18 @@ class ClusterRepository:
             # Another replica may be through with it by now.
             entry = self._fleet.get(found.id)
             if entry is not None and entry.holder != self._leases.me:
-                await self._fleet.fresh(found.id)
+                with suppress(Unavailable):
+                    await self._fleet.fresh(found.id)
                 found = self._known(id_or_name)
-        elif found is None and "/" not in id_or_name:
+        elif found is None:
             # Another replica may just have made it.
-            organization = visible_organization()
-            held = None
+            organization, sandbox_id = visible_organization(), id_or_name
             if organization is not None:
                 held = await self._cluster.get(CONFIG_MAP, _reservation(organization, id_or_name))
-            await self._fleet.fresh(held.data.get("sandbox", "") if held is not None else id_or_name)
-            found = self._known(id_or_name)
+                sandbox_id = held.data.get("sandbox", "") if held is not None else id_or_name
+            if _ID.fullmatch(sandbox_id):
+                await self._fleet.fresh(sandbox_id)
+                found = self._known(id_or_name)
         return found
 
     def _known(self, id_or_name: str) -> Record | None:
@@ -298,7 +304,8 @@ class ClusterRepository:
         return self._documents.kind_of(_GRANT)[1]
 
     async def _delete(self, held: Held) -> None:
-        await self._cluster.delete(CONFIG_MAP, held.metadata.name, uid=held.metadata.uid)
+        with suppress(Contended):  # there is another of that name by now
+            await self._cluster.delete(CONFIG_MAP, held.metadata.name, uid=held.metadata.uid)
         self._config_maps.drop(held.metadata.name, held.metadata.uid)
 
     async def _reserve(self, record: Record) -> None:
