@@ -1,20 +1,23 @@
 """Replicas of the control plane, each a process on this machine, with one namespace of the cluster as their memory."""
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 
 from tests.controlplane.conftest import Plane
 from tests.kubernetes.cluster import WAIT_SECONDS, Namespace
 
+T = TypeVar("T")
 _PRINTED = re.compile(r"export DAYTONA_API_URL=http://127\.0\.0\.1:(\d+)/api\nexport DAYTONA_API_KEY=(\S+)\n")
 
 
@@ -126,3 +129,13 @@ async def clients(found: list[Replica]) -> AsyncIterator[list[Plane]]:
     """Return a client of each."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(each.client()) for each in found]
+
+
+async def everywhere(planes: list[Plane], ask: Callable[[Plane], Awaitable[T]]) -> T:
+    """Return what all of them answer as soon as they agree, which they have to."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            found = [await ask(plane) for plane in planes]
+            if all(each == found[0] for each in found):
+                return found[0]
+            await asyncio.sleep(0.05)
