@@ -32,6 +32,7 @@ class Upstream:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self.origin = f"http://{address.host}:{address.port}"
         self.address = address
+        self.instance = access.instance
         self.token = access.token
         self.authorization = f"Bearer {access.token}"
         self.signatures: Signatures | None = None
@@ -165,6 +166,11 @@ class Upstreams:
     def holds(self, sandbox_id: str) -> bool:
         """Tell whether connections to a sandbox's daemon may be open."""
         return sandbox_id in self._open
+
+    def instance_of(self, sandbox_id: str) -> str | None:
+        """Return what tells one start of a sandbox from another, of the daemon that requests go to; None for none."""
+        found = self._open.get(sandbox_id)
+        return found.instance if found is not None else None
 
     def ids(self) -> list[str]:
         """Return which sandboxes have a daemon that runs, of all organisations."""
