@@ -219,7 +219,8 @@ class Accounts:
     async def _write_used(self) -> None:
         moments, self._used = self._used, {}
         for key in list(self._keys.values()):
-            if key.id in moments:
+            # While one was written another may have been revoked.
+            if key.id in moments and key.digest in self._keys:
                 used = msgspec.structs.replace(key, last_used_at=moments[key.id])
                 self._keys[key.digest] = used
                 await self._known.save(used)

@@ -32,6 +32,8 @@ class DeclaredSandboxes:
     async def __aenter__(self) -> Self:
         """Go on with what an earlier control plane did not finish."""
         self._steps.watch(self._watch)
+        if self._driver.replicated:
+            return self  # another may be at work on it
         for record in await self._steps.store.everything():
             if record.build_info is not None and record.state in _UNFINISHED:
                 await self._go_on(record, record.build_info.snapshot_ref)
@@ -83,7 +85,13 @@ class DeclaredSandboxes:
     def _make(self, record: Record, build: Build) -> None:
         task = self._tasks.start(self._finish(record.id, build), f"make {record.id}")
         self._making[record.id] = task
-        task.add_done_callback(lambda _: self._making.pop(record.id, None))
+        self._steps.in_the_making.add(record.id)
+
+        def made(_: object) -> None:
+            self._making.pop(record.id, None)
+            self._steps.in_the_making.discard(record.id)
+
+        task.add_done_callback(made)
 
     async def _finish(self, sandbox_id: str, build: Build) -> None:
         try:

@@ -36,6 +36,7 @@ _INSTEAD = {"autostop": "auto_pause_interval", "autopause": "auto_stop_interval"
 """What one of the two turns off."""
 _ALIVE = frozenset(State) - {State.STOPPED, State.STOPPING, State.ARCHIVED, State.ERROR, State.DESTROYING}
 """States in which a daemon may run that a new control plane takes over."""
+_BUILDING = frozenset({State.PENDING_BUILD, State.BUILDING_SNAPSHOT, State.PULLING_SNAPSHOT})
 DRAIN_SECONDS = 20.0
 """How long a control plane that ends, and has others beside it, finishes what it has begun."""
 Claim = Callable[[Record], Awaitable[Record | None]]
@@ -94,7 +95,7 @@ class Sandboxes:
         self.driver.watch(self._died)
         if self.driver.replicated:
             self._upstreams.find_by(self._find)
-            self.steps.spectate(self._close)
+            self.steps.store.follow(self._close)
         else:
             await self._recover()
         self.steps.tasks.start(self.steps.write_activity_forever(), "activity")
@@ -120,10 +121,17 @@ class Sandboxes:
             return None
         return Found(access, record.organization_id, self._signing_key(record))
 
-    def _close(self, record: Record, _: State | None) -> None:
-        """Let no more requests through to a sandbox that another replica has ended (a spectator of steps)."""
-        if record.state is not State.STARTED and self._upstreams.holds(record.id):
+    def _close(self, before: Record | None, after: Record | None) -> None:
+        """Let no more requests through to what another replica has ended, or started anew (a follower of the store)."""
+        record = after or before
+        if record is None or not self._upstreams.holds(record.id):
+            return
+        # That it was stopped and started again may come as one piece of news.
+        if after is None or after.state is not State.STARTED or self._is_of_before(after):
             self.steps.tasks.start(self._upstreams.close(record.id), f"end of connections to {record.id}")
+
+    def _is_of_before(self, record: Record) -> bool:
+        return self._upstreams.instance_of(record.id) != record.instance
 
     async def create(self, wanted: CreateSandbox) -> Record:
         """Make a sandbox and start it. Raises `BadRequest`, `NotFound`, `Conflict` (the name), `DriverError`."""
@@ -423,6 +431,10 @@ class Sandboxes:
             await self.steps.run(sandbox_id, step, "death of")
         except NotFound:
             return
+        except ToolboxError as error:
+            # Whoever saw it looks again.
+            fields = {"sandbox": sandbox_id, "reason": error.message}
+            log.warning("the death of a sandbox cannot be recorded", extra={"fields": fields})
 
     async def _recover(self) -> None:
         """Bring records and daemons together after whatever ended the control plane before."""
@@ -446,8 +458,11 @@ class Sandboxes:
 
     async def settle(self, record: Record, access: Access | None) -> Record:
         """Finish what a replica that is no more had begun with a sandbox. Raises `ToolboxError`."""
-        if record.state is State.STOPPING:
-            # Its pod may be there still.
+        if record.state in _BUILDING or (record.state is State.CREATING and record.build_info is not None):
+            reason = "the control plane that made its image is no more: delete it, and create it again"
+            return await self.steps.move(record, State.ERROR, reason=reason)
+        if record.state is State.STOPPING or (record.state is State.STARTING and access is None):
+            # It may run still, or come up yet.
             await self.driver.stop(record.id, force=False)
         await self._settle(record, access)
         return record

@@ -36,6 +36,8 @@ class Steps:
         self.store = store
         self.tasks = TaskSet()
         self._locks = _Locks()
+        self.in_the_making: set[str] = set()
+        """Sandboxes that something here is at work on between their steps too."""
         self._active: dict[str, str] = {}
         self._watchers: list[Watcher] = []
         self._spectators: list[Watcher] = []
@@ -176,7 +178,7 @@ class Steps:
 
     def is_busy(self, sandbox_id: str) -> bool:
         """Tell whether something is being done to a sandbox here."""
-        return sandbox_id in self._locks
+        return sandbox_id in self._locks or sandbox_id in self.in_the_making
 
     async def finish(self, seconds: float) -> None:
         """Wait until the steps that are under way have ended, at most so long."""

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from controlplane.cluster.kinds import Kind, O
-from controlplane.drivers.base import DriverError
+from controlplane.cluster.kinds import ClusterError, Kind, O
 from controlplane.store import Contended
 from toolbox.config import ConfigError
 from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError, Unavailable
@@ -28,13 +27,9 @@ _WATCH_SECONDS = 300
 _SILENT_SECONDS = 100.0
 """The server sends a bookmark about every minute: after more silence than this it is gone."""
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_PATCH_FAILED = "the server rejected our request due to an error in our request"
+"""All that it says when a JSON patch does not apply: what fails in ours is a `test`."""
 _MERGE, _JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
-
-
-class ClusterError(DriverError):
-    """The cluster could not do what it should be able to do."""
-
-    code = "CLUSTER_ERROR"
 
 
 class QuotaExceeded(ToolboxError):
@@ -247,18 +242,15 @@ def _error(status: int, data: bytes | msgspec.Raw, what: str) -> Exception:
             return Conflict(text) if said.reason == "AlreadyExists" else Contended(text)
         case 410:
             return Expired(text)
-        case 422 if "test" in text and "failed" in text:
+        case 422 if _PATCH_FAILED in text:
             return Contended(text)
         case 400 | 422:
             return BadRequest(f"the cluster refuses it: {text}")
         case 403 if "quota" in text or "admission" in text or "violates" in text:
             return QuotaExceeded(f"the cluster does not allow it: {text}")
-        case 429 | 503 | 504 | 500 if said.reason in (
-            "TooManyRequests",
-            "ServiceUnavailable",
-            "Timeout",
-            "ServerTimeout",
-        ):
+        case 429 | 502 | 503 | 504:
+            return Unavailable(f"the API server is busy: {text}")
+        case 500 if said.reason in ("Timeout", "ServerTimeout"):
             return Unavailable(f"the API server is busy: {text}")
         case _:
             return ClusterError(f"{what}: {text}")

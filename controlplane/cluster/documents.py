@@ -3,6 +3,7 @@
 import base64
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, Self
 
 import msgspec
@@ -13,13 +14,14 @@ from controlplane.cluster.kinds import CONFIG_MAP, SECRET, Held, Kind
 from controlplane.cluster.mirror import Mirror
 from controlplane.cluster.names import DOCUMENT_ID, KIND, MANAGED, OURS, digest_name
 from controlplane.models import EVERYBODY
-from controlplane.store import D
+from controlplane.store import Contended, D
 from toolbox.errors import Conflict, NotFound
 
 log = logging.getLogger(__name__)
 
 _SECRET_KINDS = frozenset({"api_key", "secret"})
 _KEY = "document"
+_TRIES = 8
 
 
 class Documents:
@@ -30,7 +32,7 @@ class Documents:
         selector = f"{OURS},{KIND}"
         self._config_maps = Mirror(cluster, CONFIG_MAP, selector, self._changed)
         self._secrets = Mirror(cluster, SECRET, selector, self._changed)
-        self._watchers: dict[str, list[Callable[[], None]]] = {}
+        self._watchers: dict[str, list[Callable[[Held | None], None]]] = {}
 
     async def __aenter__(self) -> Self:
         await self._config_maps.__aenter__()
@@ -49,15 +51,15 @@ class Documents:
         """Return what documents of a kind are held in, and those there are."""
         return (SECRET, self._secrets) if kind in _SECRET_KINDS else (CONFIG_MAP, self._config_maps)
 
-    def watch(self, kind: str, changed: Callable[[], None]) -> None:
-        """Call `changed` whenever documents of a kind were, here or by another replica."""
+    def watch(self, kind: str, changed: Callable[[Held | None], None]) -> None:
+        """Call `changed` whenever documents of a kind were, here or by another replica: with the one that is gone."""
         self._watchers.setdefault(kind, []).append(changed)
 
     def _changed(self, _: str, before: Held | None, after: Held | None) -> None:
         held = after or before
         if held is not None:
             for changed in self._watchers.get(held.metadata.labels.get(KIND, ""), []):
-                changed()
+                changed(before if after is None else None)
 
 
 class ClusterCollection(Generic[D]):
@@ -70,7 +72,8 @@ class ClusterCollection(Generic[D]):
         self._type = type_
         self._holder, self._mirror = documents.kind_of(kind)
         self._decoded: dict[str, tuple[str, D]] = {}
-        """Name of the object -> its version and the document."""
+        """uid of the object -> its version and the document."""
+        documents.watch(kind, self._forget)
 
     async def add(self, document: D) -> None:
         """Remember a new document. Raises `Conflict` when its name is taken."""
@@ -81,19 +84,42 @@ class ClusterCollection(Generic[D]):
             raise Conflict(f"a {self._kind} named {document.name} already exists") from None
 
     async def save(self, document: D) -> None:
-        """Replace a document; one that is not there any more stays away."""
+        """Replace a document; one that is not there any more stays away.
+
+        Of what another replica has written meanwhile stays what is not changed here. Raises `Conflict` if that
+        happens all the time, or another document has the new name.
+        """
         held = self._held(document.id)
-        if held is None:
+        known = self._document(held) if held is not None else None
+        if held is None or known is None:
             return
-        name = self._name(document)
-        if held.metadata.name == name:
-            try:
-                self._mirror.put(await self._cluster.patch(self._holder, name, self._content(document)))
-            except NotFound:
-                self._mirror.drop(name, held.metadata.uid)
+        if held.metadata.name != self._name(document):
+            await self.add(document)
+            await self._delete(held)
             return
-        await self.add(document)
-        await self._delete(held)
+        changes = _changes(known, document)
+        for _ in range(_TRIES):
+            if await self._replace(held, document):
+                return
+            held = await self._cluster.get(self._holder, held.metadata.name)
+            now = self._document(held) if held is not None else None
+            if held is None or now is None or now.id != document.id:
+                return  # another one has its name
+            document = _laid_over(now, changes)
+        raise Conflict(f"the {self._kind} {document.name} is being changed by others all the time")
+
+    async def _replace(self, held: Held, document: D) -> bool:
+        """Write a document into what holds it; tell whether that was as it is here."""
+        seen = {"metadata": {"resourceVersion": held.metadata.resource_version}}
+        try:
+            self._mirror.put(
+                await self._cluster.patch(self._holder, held.metadata.name, {**seen, **self._content(document)})
+            )
+        except NotFound:
+            self._mirror.drop(held.metadata.name, held.metadata.uid)
+        except Contended:
+            return False
+        return True
 
     async def remove(self, document_id: str) -> None:
         """Forget a document."""
@@ -116,7 +142,11 @@ class ClusterCollection(Generic[D]):
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever documents were, here or by another replica."""
-        self._documents.watch(self._kind, changed)
+        self._documents.watch(self._kind, lambda _: changed())
+
+    def _forget(self, gone: Held | None) -> None:
+        if gone is not None:
+            self._decoded.pop(gone.metadata.uid, None)
 
     def _find(self, id_or_name: str) -> D | None:
         named = None
@@ -152,8 +182,8 @@ class ClusterCollection(Generic[D]):
         ]
 
     def _document(self, held: Held) -> D | None:
-        name, version = held.metadata.name, held.metadata.resource_version
-        known = self._decoded.get(name)
+        name, uid, version = held.metadata.name, held.metadata.uid, held.metadata.resource_version
+        known = self._decoded.get(uid)
         if known is not None and known[0] == version:
             return known[1]
         text = held.data.get(_KEY, "")
@@ -163,7 +193,7 @@ class ClusterCollection(Generic[D]):
         except (ValueError, msgspec.DecodeError) as error:
             log.warning("not a document of ours", extra={"fields": {"name": name, "why": str(error)}})
             return None
-        self._decoded[name] = (version, document)
+        self._decoded[uid] = (version, document)
         return document
 
     def _held(self, document_id: str) -> Held | None:
@@ -174,9 +204,9 @@ class ClusterCollection(Generic[D]):
         return None
 
     async def _delete(self, held: Held) -> None:
-        await self._cluster.delete(self._holder, held.metadata.name, uid=held.metadata.uid)
+        with suppress(Contended):  # there is another of that name by now
+            await self._cluster.delete(self._holder, held.metadata.name, uid=held.metadata.uid)
         self._mirror.drop(held.metadata.name, held.metadata.uid)
-        self._decoded.pop(held.metadata.name, None)
 
     @property
     def _prefix(self) -> str:
@@ -192,3 +222,15 @@ class ClusterCollection(Generic[D]):
     def _content(self, document: D) -> dict[str, Any]:
         data = msgspec.json.encode(document)
         return {"data": {_KEY: base64.b64encode(data).decode() if self._holder is SECRET else data.decode()}}
+
+
+def _changes(before: object, after: object) -> dict[str, Any]:
+    """Return the fields of a document that are other than before."""
+    assert isinstance(before, msgspec.Struct)  # noqa: S101 -- all documents are
+    fields = before.__struct_fields__
+    return {name: new for name in fields if (new := getattr(after, name)) != getattr(before, name)}
+
+
+def _laid_over(document: D, changes: dict[str, Any]) -> D:
+    assert isinstance(document, msgspec.Struct)  # noqa: S101 -- all documents are
+    return msgspec.structs.replace(document, **changes)

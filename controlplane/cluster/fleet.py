@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from controlplane.states import State
 
 log = logging.getLogger(__name__)
 
+S = TypeVar("S", Sandbox, Claim)
 _SELECTOR = f"{OURS},{SANDBOX_ID}"
 _PODS = f"{WORKLOAD}=sandbox"
 
@@ -62,8 +63,8 @@ class Fleet:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._sandboxes = Mirror(cluster, SANDBOX, _SELECTOR, self._sandbox_changed)
-        self._claims = Mirror(cluster, CLAIM, _SELECTOR, self._claim_changed)
+        self._sandboxes = Mirror(cluster, SANDBOX, _SELECTOR, self._sandbox_changed, kept=_without_record)
+        self._claims = Mirror(cluster, CLAIM, _SELECTOR, self._claim_changed, kept=_without_record)
         self._pods = Mirror(cluster, POD, _PODS, self._pod_changed)
         self._entries: dict[str, Entry] = {}
         self._names: dict[tuple[str, str], str] = {}
@@ -115,6 +116,11 @@ class Fleet:
         if known is not None:
             self._mirror(known.kind).drop(name, known.metadata.uid)
         return None
+
+    async def exists(self, sandbox_id: str) -> bool:
+        """Tell whether the API server has an object for a sandbox, even one that cannot be read."""
+        name = sandbox_name(sandbox_id)
+        return await self._cluster.get(SANDBOX, name) is not None or await self._cluster.get(CLAIM, name) is not None
 
     def put(self, kind: Kind[Any], found: Any) -> None:
         """Take in what was just written or read."""
@@ -169,22 +175,23 @@ class Fleet:
     def _remember(
         self, kind: Kind[Any], metadata: Metadata, ready: Condition, *, sandbox: str, ips: list[str], suspended: bool
     ) -> None:
-        sandbox_id = metadata.labels[SANDBOX_ID]
+        sandbox_id = metadata.labels.get(SANDBOX_ID, "")
+        if metadata.name != sandbox_name(sandbox_id):
+            return  # somebody else's: what we make is called so
         before, revision = self._entries.get(sandbox_id), metadata.annotations.get(REVISION, "")
         active = metadata.annotations.get(ACTIVE_AT, "")
         if before is not None and before.revision == revision:
             record = before.record
         else:
             try:
-                record = msgspec.json.decode(metadata.annotations[RECORD], type=Record)
-            except (KeyError, msgspec.DecodeError) as error:
+                record = _record(metadata, sandbox_id)
+            except (KeyError, ValueError) as error:
                 log.warning("not a sandbox of ours", extra={"fields": {"name": metadata.name, "why": str(error)}})
                 return
         latest = max(record.last_activity_at, active, before.record.last_activity_at if before else "")
-        slim = {name: value for name, value in metadata.annotations.items() if name != RECORD}
         entry = Entry(
             kind=kind,
-            metadata=msgspec.structs.replace(metadata, annotations=slim),
+            metadata=_slim(metadata),
             record=msgspec.structs.replace(record, last_activity_at=latest),
             revision=revision,
             holder=metadata.annotations.get(HOLDER, ""),
@@ -195,8 +202,6 @@ class Fleet:
             message=ready.message,
             suspended=suspended,
         )
-        if before is not None and before.record.name != record.name:
-            self._names.pop((before.record.organization_id, before.record.name), None)
         self._entries[sandbox_id] = entry
         self._names[record.organization_id, record.name] = sandbox_id
         if sandbox:
@@ -204,10 +209,13 @@ class Fleet:
         self._tell(sandbox_id, before, entry)
 
     def _forget(self, gone: Sandbox | Claim | None) -> None:
-        entry = self._entries.pop(gone.metadata.labels.get(SANDBOX_ID, ""), None) if gone is not None else None
-        if entry is None:
+        entry = self._entries.get(gone.metadata.labels.get(SANDBOX_ID, "")) if gone is not None else None
+        if gone is None or entry is None or entry.metadata.uid != gone.metadata.uid:
             return
-        self._names.pop((entry.record.organization_id, entry.record.name), None)
+        del self._entries[entry.id]
+        name = entry.record.organization_id, entry.record.name
+        if self._names.get(name) == entry.id:  # there may be another of that name by now
+            del self._names[name]
         self._by_sandbox.pop(entry.sandbox, None)
         self._tell(entry.id, entry, None)
 
@@ -226,6 +234,24 @@ class Fleet:
                 follower(before, after)
             except Exception:  # its fault is not the watch's
                 log.exception("a follower of sandboxes failed")
+
+
+def _record(metadata: Metadata, sandbox_id: str) -> Record:
+    """Read what is remembered of a sandbox. Raises `KeyError`, `ValueError` for what is not ours."""
+    record = msgspec.json.decode(metadata.annotations[RECORD], type=Record)
+    if record.id != sandbox_id:
+        raise ValueError(f"the record of another sandbox: {record.id}")
+    return record
+
+
+def _without_record(found: S) -> S:
+    """Return an object without the record that was read from it."""
+    return msgspec.structs.replace(found, metadata=_slim(found.metadata))
+
+
+def _slim(metadata: Metadata) -> Metadata:
+    annotations = {name: value for name, value in metadata.annotations.items() if name != RECORD}
+    return msgspec.structs.replace(metadata, annotations=annotations)
 
 
 def _condition(conditions: list[Condition], type_: str) -> Condition:

@@ -5,6 +5,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from controlplane.drivers.base import DriverError
+
+
+class ClusterError(DriverError):
+    """The cluster could not do what it should be able to do."""
+
+    code = "CLUSTER_ERROR"
+
 
 class _Wire(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """Part of an object; what it does not name is passed over."""
@@ -205,12 +213,18 @@ class Kind(Generic[O]):
         return f"{root}{self.api_version}/namespaces/{namespace}/{self.plural}{f'/{name}' if name else ''}"
 
     def decode(self, data: bytes | msgspec.Raw) -> O:
-        """Read an object."""
-        return msgspec.json.decode(data, type=self.type)
+        """Read an object. Raises `ClusterError`."""
+        try:
+            return msgspec.json.decode(data, type=self.type)
+        except msgspec.DecodeError as error:
+            raise ClusterError(f"an object of {self.plural} cannot be read: {error}") from None
 
     def decode_list(self, data: bytes) -> "Items[O]":
-        """Read a list of objects."""
-        return msgspec.json.decode(data, type=Items[self.type])  # type: ignore[name-defined]
+        """Read a list of objects. Raises `ClusterError`."""
+        try:
+            return msgspec.json.decode(data, type=Items[self.type])  # type: ignore[name-defined]
+        except msgspec.DecodeError as error:
+            raise ClusterError(f"the list of {self.plural} cannot be read: {error}") from None
 
 
 _AGENTS, _EXTENSIONS = "agents.x-k8s.io/v1beta1", "extensions.agents.x-k8s.io/v1beta1"

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 4.0
 _LOOK_SECONDS = 1.0
+_DEAF_SECONDS = 2 * RENEW_SECONDS
+_DEAD_SECONDS = 4 * LEASE_SECONDS
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -36,7 +38,8 @@ class Leases:
         self._cluster = cluster
         self._mirror = Mirror(cluster, LEASE, OURS, self._seen)
         self._seen_at: dict[str, float] = {}
-        self._renewed_at = 0.0
+        self._renewed_at = time.monotonic()
+        self._deaf_until = 0.0
         self._leading: TaskSet | None = None
         self._led_at = 0.0
         self._works: list[tuple[Work, str]] = []
@@ -79,13 +82,23 @@ class Leases:
             return True
         return self._is_fresh(replica_name(replica))
 
+    async def tidy(self) -> None:
+        """Remove the leases of replicas that died long ago. Raises `ToolboxError`."""
+        for lease in self._mirror:
+            name = lease.metadata.name
+            if name != LEADER and time.monotonic() - self._seen_at.get(name, 0.0) > _DEAD_SECONDS:
+                await self._cluster.delete(LEASE, name, uid=lease.metadata.uid)
+
     def _is_fresh(self, name: str) -> bool:
         lease, seen = self._mirror.get(name), self._seen_at.get(name)
         if lease is None or seen is None:
             return False
-        if not self._mirror.is_current:
-            return True  # it may be our own ears
-        return time.monotonic() - seen < LEASE_SECONDS
+        now = time.monotonic()
+        return now - seen < LEASE_SECONDS or now < self._deaf_until or self._is_cut_off(now)
+
+    def _is_cut_off(self, now: float) -> bool:
+        """Tell whether this replica has not reached the API server lately: then it cannot say that others are dead."""
+        return now - self._renewed_at > _DEAF_SECONDS
 
     def _seen(self, name: str, before: Lease | None, after: Lease | None) -> None:
         if after is None:
@@ -99,6 +112,11 @@ class Leases:
             await self._cluster.patch(LEASE, name, {"spec": self._spec()})
         except NotFound:
             await self._cluster.create(LEASE, {"metadata": {"name": name, "labels": MANAGED}, "spec": self._spec()})
+        now = time.monotonic()
+        if self._is_cut_off(now):
+            # The others were cut off too, perhaps: until they can have been heard, they count as alive.
+            self._deaf_until = now + LEASE_SECONDS
+        self._renewed_at = now
 
     def _spec(self) -> dict[str, Any]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -115,13 +133,18 @@ class Leases:
     async def _stand_forever(self) -> None:
         """Lead as soon as nobody else does, and as long as we can say so."""
         while True:
+            left = self._led_at + LEASE_SECONDS - time.monotonic() if self._leading is not None else None
             try:
-                await self._stand()
+                async with asyncio.timeout(left):
+                    await self._stand()
+                    await asyncio.sleep(RENEW_SECONDS if self._leading is not None else _LOOK_SECONDS)
             except ToolboxError as error:
                 log.warning("no election", extra={"fields": {"why": error.message}})
+                await asyncio.sleep(_LOOK_SECONDS)
+            except TimeoutError:
+                log.warning("the lease to lead has run out")
             if self._leading is not None and not self.is_leader:
                 await self._step_down()
-            await asyncio.sleep(RENEW_SECONDS if self._leading is not None else _LOOK_SECONDS)
 
     async def _stand(self) -> None:
         lease = self._mirror.get(LEADER)

@@ -22,17 +22,25 @@ Changed = Callable[[str, O | None, O | None], None]
 class Mirror(Generic[O]):
     """All objects of a kind that have some labels."""
 
-    def __init__(self, cluster: Cluster, kind: Kind[O], selector: str, changed: "Changed[O] | None" = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        kind: Kind[O],
+        selector: str,
+        changed: "Changed[O] | None" = None,
+        *,
+        kept: Callable[[O], O] = lambda found: found,
+    ) -> None:
+        """`kept` returns what of an object is worth its memory; listeners are told of all of it, once."""
         self._cluster = cluster
         self._kind = kind
         self._selector = selector
         self._changed = changed
+        self._kept = kept
         self._objects: dict[str, O] = {}
         self._gone: dict[str, str] = {}
         """uid of what is gone -> name: late news of it must not bring it back."""
         self._tasks = TaskSet()
-        self.is_current = False
-        """Whether the watch stands; while it does not, what is here may be old."""
 
     async def __aenter__(self) -> Self:
         """Return once everything is here. Raises `ToolboxError` when the API server does not answer."""
@@ -59,7 +67,7 @@ class Mirror(Generic[O]):
         before = self._objects.get(name)
         if metadata.uid in self._gone or (before is not None and _version(before) >= _version(found)):
             return
-        self._objects[name] = found
+        self._objects[name] = self._kept(found)
         self._tell(name, before, found)
 
     def drop(self, name: str, uid: str | None = None) -> None:
@@ -90,7 +98,6 @@ class Mirror(Generic[O]):
                 self.drop(name)
         for each in objects:
             self.put(each)
-        self.is_current = True
         return version
 
     async def _follow(self, version: str) -> None:
@@ -100,18 +107,20 @@ class Mirror(Generic[O]):
             try:
                 if not current:
                     current = await self._list()
+                before = current
                 async with aclosing(self._cluster.watch(self._kind, self._selector, current)) as events:
-                    self.is_current = True
                     async for type_, found in events:
                         current, retry = found.metadata.resource_version, _FIRST_RETRY_SECONDS
                         if type_ == "DELETED":
                             self.drop(found.metadata.name, found.metadata.uid)
                         elif type_ != "BOOKMARK":
                             self.put(found)
+                if current == before:
+                    # A server that is being stopped ends a watch as soon as it has begun.
+                    await asyncio.sleep(retry)
             except Expired:
                 current = ""
             except ToolboxError as error:
-                self.is_current = False
                 log.warning("the API server is away", extra={"fields": {"kind": self._kind.name, "why": error.message}})
                 current = ""  # a server that was restored may know less than we do
                 await asyncio.sleep(retry)

@@ -6,8 +6,10 @@ does; the other is told to look again.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
@@ -37,8 +39,8 @@ from controlplane.grants import Grant
 from controlplane.grants import Kind as GrantKind
 from controlplane.listing import Filter, Listing
 from controlplane.models import Record
-from controlplane.store import D
-from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError
+from controlplane.store import Contended, D
+from toolbox.errors import BadRequest, Conflict, NotFound, ToolboxError, Unavailable
 from toolbox.lifetime import TaskSet
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ _MAX_RECORD = 200_000
 """Bytes; the API server takes 256 KiB of annotations."""
 _UNOWNED_SECONDS = 60.0
 _LABEL_LENGTH = 63
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What sandboxes' ids look like: nothing else is asked the API server for."""
 _RESERVED, _GRANT = "sandbox_name", "grant"
 
 
@@ -75,6 +79,7 @@ class ClusterRepository:
         self._written_at: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
+        self._fleet.follow(self._gone)
         self._tasks.start(self._write_activity_forever(), "activity of sandboxes")
         return self
 
@@ -126,17 +131,34 @@ class ClusterRepository:
     async def remove(self, sandbox_id: str) -> None:
         """Forget a sandbox, and what was granted for it."""
         entry = self._fleet.get(sandbox_id)
-        for kind in GrantKind:
-            await self.remove_grants(sandbox_id, kind)
-        self._unwritten.pop(sandbox_id, None)
-        self._written_at.pop(sandbox_id, None)
-        for held in self._reservations():
-            if held.data.get("sandbox") == sandbox_id:
-                await self._delete(held)
+        await self._clear_up(sandbox_id)
         if entry is not None:
             await self._cluster.delete(entry.kind, entry.metadata.name, uid=entry.metadata.uid)
             # The watch says so too, but perhaps later than this replica is asked.
             self._fleet.drop(entry)
+
+    async def _clear_up(self, sandbox_id: str) -> None:
+        """Remove what was kept for a sandbox: its name, what was granted. Raises `ToolboxError`."""
+        for held in self._config_maps:
+            labels = held.metadata.labels
+            if labels.get(SANDBOX_ID) == sandbox_id and labels.get(KIND) in (_RESERVED, _GRANT):
+                await self._delete(held)
+
+    def _gone(self, before: Entry | None, after: Entry | None) -> None:
+        """Clear up after sandboxes that somebody else removed (a follower of the fleet)."""
+        if after is not None or before is None:
+            return
+        self._unwritten.pop(before.id, None)
+        self._written_at.pop(before.id, None)
+        if self._leases.is_leader:
+            self._tasks.start(self._clear_up_after(before.id), f"what was kept for {before.id}")
+
+    async def _clear_up_after(self, sandbox_id: str) -> None:
+        try:
+            await self._clear_up(sandbox_id)
+        except ToolboxError as error:
+            # `tidy` tries again.
+            log.warning("names and grants stay", extra={"fields": {"sandbox": sandbox_id, "why": error.message}})
 
     async def find(self, id_or_name: str) -> Record | None:
         """Return the sandbox with this id, else the one with this name."""
@@ -145,16 +167,18 @@ class ClusterRepository:
             # Another replica may be through with it by now.
             entry = self._fleet.get(found.id)
             if entry is not None and entry.holder != self._leases.me:
-                await self._fleet.fresh(found.id)
+                with suppress(Unavailable):
+                    await self._fleet.fresh(found.id)
                 found = self._known(id_or_name)
-        elif found is None and "/" not in id_or_name:
+        elif found is None:
             # Another replica may just have made it.
-            organization = visible_organization()
-            held = None
+            organization, sandbox_id = visible_organization(), id_or_name
             if organization is not None:
                 held = await self._cluster.get(CONFIG_MAP, _reservation(organization, id_or_name))
-            await self._fleet.fresh(held.data.get("sandbox", "") if held is not None else id_or_name)
-            found = self._known(id_or_name)
+                sandbox_id = held.data.get("sandbox", "") if held is not None else id_or_name
+            if _ID.fullmatch(sandbox_id):
+                await self._fleet.fresh(sandbox_id)
+                found = self._known(id_or_name)
         return found
 
     def _known(self, id_or_name: str) -> Record | None:
@@ -251,7 +275,7 @@ class ClusterRepository:
         """Return the grant of a token with this digest."""
         name = digest_name(_GRANT, digest)
         held = self._config_maps.get(name) or await self._cluster.get(CONFIG_MAP, name)
-        return msgspec.json.decode(held.data["document"], type=Grant) if held is not None else None
+        return _grant(held) if held is not None else None
 
     async def remove_grants(self, sandbox_id: str, kind: GrantKind, digest: str | None = None) -> None:
         """Forget the grants of one kind for a sandbox, or the one with this digest."""
@@ -266,9 +290,9 @@ class ClusterRepository:
                 await self._delete(held)
 
     async def tidy(self) -> None:
-        """Remove names that are kept for sandboxes which are not there (a replica died, or somebody removed them)."""
-        for held in self._reservations():
-            if await self._is_stale(held):
+        """Remove what is kept for sandboxes which are not there (a replica died, or somebody removed them)."""
+        for held in self._config_maps:
+            if held.metadata.labels.get(KIND) in (_RESERVED, _GRANT) and await self._is_stale(held):
                 await self._delete(held)
 
     def _grants(self, sandbox_id: str | None = None) -> list[tuple[Held, Grant]]:
@@ -277,17 +301,15 @@ class ClusterRepository:
             for each in self._config_maps
             if each.metadata.labels.get(KIND) == _GRANT and sandbox_id in (None, each.metadata.labels.get(SANDBOX_ID))
         ]
-        return [(each, msgspec.json.decode(each.data["document"], type=Grant)) for each in held]
-
-    def _reservations(self) -> list[Held]:
-        return [each for each in self._config_maps if each.metadata.labels.get(KIND) == _RESERVED]
+        return [(each, grant) for each in held if (grant := _grant(each)) is not None]
 
     @property
     def _config_maps(self) -> Any:
         return self._documents.kind_of(_GRANT)[1]
 
     async def _delete(self, held: Held) -> None:
-        await self._cluster.delete(CONFIG_MAP, held.metadata.name, uid=held.metadata.uid)
+        with suppress(Contended):  # there is another of that name by now
+            await self._cluster.delete(CONFIG_MAP, held.metadata.name, uid=held.metadata.uid)
         self._config_maps.drop(held.metadata.name, held.metadata.uid)
 
     async def _reserve(self, record: Record) -> None:
@@ -308,10 +330,13 @@ class ClusterRepository:
         raise Conflict(f"a sandbox named {record.name} already exists")
 
     async def _is_stale(self, held: Held) -> bool:
+        sandbox_id = held.metadata.labels.get(SANDBOX_ID, "")
+        if self._fleet.get(sandbox_id) is not None:
+            return False
         made = datetime.fromisoformat(held.metadata.creation_timestamp or "")
         if (datetime.now(UTC) - made).total_seconds() < _UNOWNED_SECONDS:
             return False
-        return await self._fleet.fresh(held.data.get("sandbox", "")) is None
+        return not await self._fleet.exists(sandbox_id)
 
     async def _release(self, record: Record) -> None:
         held = self._config_maps.get(_reservation(record.organization_id, record.name))
@@ -341,8 +366,11 @@ class ClusterRepository:
                 try:
                     changes = {"metadata": {"annotations": {ACTIVE_AT: moment}}}
                     self._fleet.put(entry.kind, await self._cluster.patch(entry.kind, entry.metadata.name, changes))
+                except NotFound:
+                    return
                 except ToolboxError as error:
                     log.warning("activity not written", extra={"fields": {"sandbox": sandbox_id, "why": error.message}})
+                    self._unwritten.setdefault(sandbox_id, moment)
 
         due = {
             sandbox_id: moment
@@ -359,6 +387,15 @@ def _labels(record: Record) -> dict[str, str]:
     """Return the labels that people see a sandbox by."""
     fits = len(record.name) <= _LABEL_LENGTH and record.name[-1].isalnum() and record.name.isascii()
     return {STATE: str(record.state), NAME: record.name if fits else ""}
+
+
+def _grant(held: Held) -> Grant | None:
+    """Read a grant; None for what somebody else has put there."""
+    try:
+        return msgspec.json.decode(held.data.get("document", ""), type=Grant)
+    except msgspec.DecodeError as error:
+        log.warning("not a grant of ours", extra={"fields": {"name": held.metadata.name, "why": str(error)}})
+        return None
 
 
 def _reservation(organization: str, name: str) -> str:

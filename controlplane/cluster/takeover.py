@@ -89,6 +89,7 @@ class Takeover:
     async def _tidy(self) -> None:
         try:
             await self._store.tidy()
+            await self._leases.tidy()
             await self._volumes.settle(_YOUNG)
             await self._grants.forget_expired()
         except ToolboxError as error:

@@ -1,5 +1,6 @@
 """API keys, JWTs, organisations, permissions and limits, over HTTP."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -343,3 +344,13 @@ async def test_configuration_with_ssh(tmp_path: Path) -> None:
     assert found["sshGatewayHost"] == "127.0.0.1"
     assert found["sshGatewayHostKeys"][0].startswith("ssh-ed25519 ")
     assert found["sshGatewayHostKeyFingerprints"][0].startswith("SHA256:")
+
+
+async def test_a_key_revoked_while_uses_are_written_stays_revoked(plane: Plane) -> None:
+    keys = [await new_key(plane, "local", name=f"key-{number}") for number in range(40)]
+    for key in keys:
+        await plane.call("GET", "/sandbox", headers=bearing(key))
+    # The list writes when each was last used, one after another.
+    await asyncio.gather(plane.call("GET", "/api-keys"), plane.call("DELETE", "/api-keys/key-39", 204))
+    await plane.call("GET", "/sandbox", 401, headers=bearing(keys[39]))
+    await plane.call("GET", "/sandbox", headers=bearing(keys[38]))

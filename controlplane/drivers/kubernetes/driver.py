@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self
 
 from controlplane.cluster.api import Cluster
@@ -48,6 +48,7 @@ from toolbox.lifetime import TaskSet
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 90.0
+_LOOK_SECONDS = 10.0
 _LOG_LINES = 1000
 _USER = "sandbox"
 _CLASS, _MODE, _SIZE = (f"sandbox-toolbox.dev/volume-{name}" for name in ("storage-class", "access-mode", "size"))
@@ -153,19 +154,26 @@ class KubernetesDriver(Driver):
 
     async def start(self, launch: Launch) -> Access:
         """Let the sandbox have a pod, and return once its daemon is in use. Raises `DriverError`."""
-        entry = self._entry(launch.id)
-        if entry.record.state is not State.CREATING:
-            await self._restart(entry, launch.network)
+        if self._entry(launch.id).record.state is State.CREATING:
+            return await self._come_up(launch)
+        entry = await self._fleet.fresh(launch.id)
+        if entry is not None and not (entry.suspended and self._fleet.pod(entry) is None):
+            # A pod that has ended is in the way of a new one, and so is what was said of it.
+            await self._suspend(entry, force=True)
+        # Its network may have been changed meanwhile.
+        await self.set_network(launch.id, launch.network)
+        await self._set_mode(self._entry(launch.id), "Running")
+        try:
+            return await self._come_up(launch)
+        except DriverError:
+            # It must not come up later, when nobody waits for it.
+            with suppress(ToolboxError):
+                await self._set_mode(self._entry(launch.id), "Suspended")
+            raise
+
+    async def _come_up(self, launch: Launch) -> Access:
         entry, pod = await self._ready(launch.id)
         return await self._take_into_use(entry, pod, launch)
-
-    async def _restart(self, entry: Entry, network: Network) -> None:
-        if self._fleet.pod(entry) is not None:
-            # A pod that has ended is in the way of a new one, and one that has not is nobody's.
-            await self._suspend(entry, force=True)
-        # It may have been changed meanwhile.
-        await self.set_network(entry.id, network)
-        await self._set_mode(entry, "Running")
 
     async def _ready(self, sandbox_id: str) -> tuple[Entry, Pod]:
         """Wait until the controller says that a sandbox is ready. Raises `DriverError`."""
@@ -346,10 +354,12 @@ class KubernetesDriver(Driver):
             self._tasks.start(self._see(entry.id), f"end of {entry.id}")
 
     async def _look_at_all(self) -> None:
-        """See what has ended while nobody led."""
-        for entry in self._fleet:
-            if entry.record.state is State.STARTED:
-                self._look(entry)
+        """See what has ended while nobody led, or could not be seen to when it ended; for ever."""
+        while True:
+            for entry in self._fleet:
+                if entry.record.state is State.STARTED:
+                    self._look(entry)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _see(self, sandbox_id: str) -> None:
         """Tell who watches that a sandbox's pod has ended, if it truly has."""

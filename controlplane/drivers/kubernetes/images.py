@@ -8,6 +8,7 @@ from controlplane.cluster.api import Cluster, copied
 from controlplane.cluster.kinds import POD, Condition, Pod
 from controlplane.cluster.names import DOCUMENT_ID, MANAGED, WORKLOAD, digest_name
 from controlplane.drivers.base import BuildFailed, Log
+from controlplane.drivers.kubernetes.manifests import set_image
 from controlplane.drivers.kubernetes.reasons import hopeless_pod, pod_waits_for
 from controlplane.drivers.kubernetes.templates import Blueprint
 
@@ -53,7 +54,7 @@ def _pod(blueprint: Blueprint, image: str, name: str) -> dict[str, Any]:
     spec = template["spec"]
     spec.setdefault("automountServiceAccountToken", False)
     spec["restartPolicy"] = "Never"
-    spec["containers"][0]["image"] = image
+    set_image(spec, blueprint, image)
     # What it keeps is of no use.
     claims = [each["metadata"]["name"] for each in blueprint.spec.get("volumeClaimTemplates") or []]
     others = [each for each in spec.get("volumes") or [] if each["name"] not in claims]
