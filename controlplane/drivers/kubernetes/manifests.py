@@ -1,6 +1,7 @@
 """What is asked of the cluster for a sandbox: its Sandbox or claim, its network policy."""
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 from typing import Any
 
 from controlplane.cluster.api import copied, merge
@@ -117,9 +118,7 @@ def egress_of(network: Network) -> str | None:
 def allow_policy(sandbox_id: str, allow_list: str, owner: dict[str, Any]) -> dict[str, Any]:
     """Return the policy that lets one sandbox reach what is listed, and name servers."""
     networks = [each.strip() for each in allow_list.split(",") if each.strip()]
-    blocks = [
-        {"ipBlock": {"cidr": each if "/" in each else f"{each}/{128 if ':' in each else 32}"}} for each in networks
-    ]
+    blocks = [{"ipBlock": {"cidr": str(ip_network(each, strict=False))}} for each in networks]
     return {
         "metadata": {
             "name": sandbox_name(sandbox_id),
