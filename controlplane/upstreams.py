@@ -120,7 +120,7 @@ class Upstream:
                 asyncio.timeout(_SETUP_SECONDS),
                 self.session.post(f"{self.origin}/init", json=wanted) as response,
             ):
-                if response.status == HTTPStatus.CONFLICT:
+                if response.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT):
                     raise DriverError("the sandbox's daemon was taken into use by somebody else")
                 if not response.ok:
                     raise DriverError(f"the sandbox's daemon cannot be taken into use: {await response.text()}")

@@ -44,7 +44,7 @@ class Replica:
 
     def begin(self) -> None:
         """Start it, and do not wait until it answers."""
-        self._directory.mkdir(exist_ok=True)
+        self._directory.mkdir(parents=True, exist_ok=True)
         options = {
             "driver": "kubernetes",
             "kubeconfig": str(self._namespace.cluster.kubeconfig),
