@@ -1,7 +1,7 @@
 """The examples of `docs/` run as they stand there, and print what is said below them.
 
 A page is one program: its `python` blocks go on from each other. A `ts` or `sh` block is a program of its own. A `text`
-block after an example is its output, `...` standing for what differs. Others (`console`, `dockerfile`, `yaml`) only show.
+block after an example is its output, `...` standing for what differs. Others (`console`, `yaml` ...) only show.
 """
 
 import contextlib
