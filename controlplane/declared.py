@@ -114,7 +114,7 @@ class DeclaredSandboxes:
 
     async def _create(self, record: Record, image: Image) -> Record:
         if record.state is State.CREATING:
-            await self._driver.delete(record.id)  # half made, by a control plane that crashed
+            await self._driver.discard(record.id)  # half made, by a control plane that crashed
         elif record.state is State.BUILDING_SNAPSHOT:
             user = record.user or image.user or self._driver.user
             record = await self._steps.move(record, State.CREATING, image=image, user=user)
@@ -124,7 +124,7 @@ class DeclaredSandboxes:
             return await self._sandboxes.bring_up(record)
         except ToolboxError as error:
             with suppress(ToolboxError):
-                await self._driver.delete(record.id)
+                await self._driver.discard(record.id)
             return await self._steps.move(record, State.ERROR, reason=error.message)
 
     async def _fail(self, record: Record, reason: str) -> Record:

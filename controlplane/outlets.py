@@ -1,7 +1,5 @@
 """What running sandboxes may use and reach: their secrets, their network."""
 
-import ipaddress
-import re
 from typing import Any
 
 import msgspec
@@ -13,10 +11,10 @@ from controlplane.sandboxes import Sandboxes
 from controlplane.secrets import Secrets
 from controlplane.states import State
 from controlplane.upstreams import Upstreams
-from toolbox.errors import BadRequest, Conflict
+from controlplane.wishes import check_domains, check_networks
+from toolbox.errors import Conflict
 from toolbox.web.middleware import timestamp
 
-_DOMAIN = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?\Z")
 _AT_REST = frozenset({State.STOPPED, State.ARCHIVED, State.ERROR})
 
 
@@ -53,8 +51,8 @@ class Outlets:
         self, id_or_name: str, *, block_all: bool | None, allow_list: str | None, domain_allow_list: str | None
     ) -> Record:
         """Change where a sandbox may connect to; None stays. Raises `NotFound`, `BadRequest`, `DriverError`."""
-        _check_networks(allow_list or "")
-        _check_domains(domain_allow_list or "")
+        check_networks(allow_list or "")
+        check_domains(domain_allow_list or "")
 
         async def step(record: Record) -> Record:
             if Ability.NETWORK not in self._driver.abilities:
@@ -84,17 +82,3 @@ class Outlets:
     def _check_settled(record: Record) -> None:
         if record.state is not State.STARTED and record.state not in _AT_REST:
             raise Conflict(f"sandbox {record.name} is {record.state}: it must be started or stopped")
-
-
-def _check_networks(text: str) -> None:
-    for each in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            ipaddress.ip_network(each, strict=False)
-        except ValueError:
-            raise BadRequest(f"networkAllowList: not a network (CIDR): {each!r}") from None
-
-
-def _check_domains(text: str) -> None:
-    for each in filter(None, (part.strip() for part in text.split(","))):
-        if not _DOMAIN.match(each):
-            raise BadRequest(f"domainAllowList: not a domain: {each!r}")

@@ -10,6 +10,7 @@ from aiohttp import hdrs
 
 from controlplane.callers import visible_organization
 from controlplane.drivers.base import Access, DriverError
+from toolbox.errors import Conflict
 from toolbox.web.relay import open_session
 from toolbox.web.signing import Signatures
 
@@ -25,11 +26,6 @@ class Upstream:
     def __init__(self, access: Access, organization: str = "") -> None:
         self.organization = organization
         address = access.address
-        connector: aiohttp.BaseConnector
-        if address.unix is not None:
-            connector = aiohttp.UnixConnector(address.unix, limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        else:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self.origin = f"http://{address.host}:{address.port}"
         self.address = address
         self.instance = access.instance
@@ -37,13 +33,37 @@ class Upstream:
         self.authorization = f"Bearer {access.token}"
         self.signatures: Signatures | None = None
         """What verifies signed file URLs of the sandbox."""
-        self.session = open_session(connector, connect_seconds=CONNECT_SECONDS)
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.session.close()
+        await self.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The pool of connections, made when it is first used: of thousands of sandboxes most are quiet.
+
+        Raises `Conflict` once it is closed.
+        """
+        if self._session is None:
+            if self._closed:
+                raise Conflict("the sandbox was stopped meanwhile")
+            connector: aiohttp.BaseConnector
+            if self.address.unix is not None:
+                connector = aiohttp.UnixConnector(self.address.unix, limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+            else:
+                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+            self._session = open_session(connector, connect_seconds=CONNECT_SECONDS)
+        return self._session
+
+    async def close(self) -> None:
+        """Cut all connections."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
 
     async def is_ready(self) -> bool:
         """Tell whether the daemon answers and is ready."""
@@ -193,4 +213,4 @@ class Upstreams:
         """Let no more requests through; connections that carry one are cut."""
         upstream = self._open.pop(sandbox_id, None)
         if upstream is not None:
-            await upstream.session.close()
+            await upstream.close()

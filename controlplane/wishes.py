@@ -1,5 +1,6 @@
 """What a client wants of a new sandbox, checked and completed."""
 
+import ipaddress
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ DEFAULT_AUTO_ARCHIVE = 7 * 24 * 60
 NEVER_DELETE = -1
 _MAX_MINUTES = 100 * 365 * 24 * 60
 _NAME = re.compile(r"[^\W_][\w.-]{0,127}\Z")
+_DOMAIN = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?\Z")
 _RESERVED = frozenset({"paginated", "for-runner", "regions"})
 """Words that stand where an id or name stands in a route."""
 
@@ -27,6 +29,8 @@ def new_record(wanted: CreateSandbox, resources: Resources, *, snapshot: str, us
     env, labels = wanted.env or {}, wanted.labels or {}
     check_variables(env)
     check_labels(labels)
+    check_networks(wanted.network_allow_list or "")
+    check_domains(wanted.domain_allow_list or "")
     if wanted.queue_timeout is not None and wanted.queue_timeout < 1:
         raise BadRequest("queueTimeout: must be a positive number of minutes")
     auto_stop, auto_pause = _idle_intervals(wanted)
@@ -89,6 +93,22 @@ def check_labels(labels: dict[str, str]) -> None:
     language = labels.get(LANGUAGE_LABEL)
     if language is not None and language not in LANGUAGES:
         raise BadRequest(f"labels: {LANGUAGE_LABEL} must be one of {', '.join(LANGUAGES)}")
+
+
+def check_networks(text: str) -> None:
+    """Raise `BadRequest` for what is no list of networks."""
+    for each in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            ipaddress.ip_network(each, strict=False)
+        except ValueError:
+            raise BadRequest(f"networkAllowList: not a network (CIDR): {each!r}") from None
+
+
+def check_domains(text: str) -> None:
+    """Raise `BadRequest` for what is no list of domains."""
+    for each in filter(None, (part.strip() for part in text.split(","))):
+        if not _DOMAIN.match(each):
+            raise BadRequest(f"domainAllowList: not a domain: {each!r}")
 
 
 def checked_name(name: str) -> str:

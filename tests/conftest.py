@@ -45,7 +45,8 @@ MAY_BLOCK = {
     "toolbox/config.py": {"load"},
     "toolbox/app.py": {"running"},
     "web/idempotency.py": {"close"},  # of a file written in threads
-    "cluster/api.py": {"_configure"},  # a loop of its own, in a thread
+    # Imports; and a loop of its own, in a thread.
+    "cluster/api.py": {"open", "_configure"},
     "toolbox/web/openapi.py": {"_page"},
 }
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from controlplane.states import State
 
 log = logging.getLogger(__name__)
 
+S = TypeVar("S", Sandbox, Claim)
 _SELECTOR = f"{OURS},{SANDBOX_ID}"
 _PODS = f"{WORKLOAD}=sandbox"
 
@@ -62,8 +63,8 @@ class Fleet:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._sandboxes = Mirror(cluster, SANDBOX, _SELECTOR, self._sandbox_changed)
-        self._claims = Mirror(cluster, CLAIM, _SELECTOR, self._claim_changed)
+        self._sandboxes = Mirror(cluster, SANDBOX, _SELECTOR, self._sandbox_changed, kept=_without_record)
+        self._claims = Mirror(cluster, CLAIM, _SELECTOR, self._claim_changed, kept=_without_record)
         self._pods = Mirror(cluster, POD, _PODS, self._pod_changed)
         self._entries: dict[str, Entry] = {}
         self._names: dict[tuple[str, str], str] = {}
@@ -188,10 +189,9 @@ class Fleet:
                 log.warning("not a sandbox of ours", extra={"fields": {"name": metadata.name, "why": str(error)}})
                 return
         latest = max(record.last_activity_at, active, before.record.last_activity_at if before else "")
-        slim = {name: value for name, value in metadata.annotations.items() if name != RECORD}
         entry = Entry(
             kind=kind,
-            metadata=msgspec.structs.replace(metadata, annotations=slim),
+            metadata=_slim(metadata),
             record=msgspec.structs.replace(record, last_activity_at=latest),
             revision=revision,
             holder=metadata.annotations.get(HOLDER, ""),
@@ -242,6 +242,16 @@ def _record(metadata: Metadata, sandbox_id: str) -> Record:
     if record.id != sandbox_id:
         raise ValueError(f"the record of another sandbox: {record.id}")
     return record
+
+
+def _without_record(found: S) -> S:
+    """Return an object without the record that was read from it."""
+    return msgspec.structs.replace(found, metadata=_slim(found.metadata))
+
+
+def _slim(metadata: Metadata) -> Metadata:
+    annotations = {name: value for name, value in metadata.annotations.items() if name != RECORD}
+    return msgspec.structs.replace(metadata, annotations=annotations)
 
 
 def _condition(conditions: list[Condition], type_: str) -> Condition:

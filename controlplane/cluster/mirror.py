@@ -22,11 +22,21 @@ Changed = Callable[[str, O | None, O | None], None]
 class Mirror(Generic[O]):
     """All objects of a kind that have some labels."""
 
-    def __init__(self, cluster: Cluster, kind: Kind[O], selector: str, changed: "Changed[O] | None" = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        kind: Kind[O],
+        selector: str,
+        changed: "Changed[O] | None" = None,
+        *,
+        kept: Callable[[O], O] = lambda found: found,
+    ) -> None:
+        """`kept` returns what of an object is worth its memory; listeners are told of all of it, once."""
         self._cluster = cluster
         self._kind = kind
         self._selector = selector
         self._changed = changed
+        self._kept = kept
         self._objects: dict[str, O] = {}
         self._gone: dict[str, str] = {}
         """uid of what is gone -> name: late news of it must not bring it back."""
@@ -57,7 +67,7 @@ class Mirror(Generic[O]):
         before = self._objects.get(name)
         if metadata.uid in self._gone or (before is not None and _version(before) >= _version(found)):
             return
-        self._objects[name] = found
+        self._objects[name] = self._kept(found)
         self._tell(name, before, found)
 
     def drop(self, name: str, uid: str | None = None) -> None:

@@ -235,7 +235,7 @@ class Driver(ABC):
         raise self.cannot("restore sandboxes")
 
     async def discard(self, sandbox_id: str) -> None:
-        """Remove the files of an archived sandbox from this machine, as `delete` does."""
+        """Remove what there is of a sandbox that is remembered (its files are archived, or not made yet)."""
         await self.delete(sandbox_id)
 
     async def snapshot(self, sandbox_id: str, ref: str) -> Image:

@@ -58,9 +58,8 @@ class Record:
             methods = set(_public(each))
             assert methods, f"{each} shows no methods: this looks for them in the wrong place"
             wanted |= methods
-        return sorted(
-            each for each in wanted - self.answered - self.refused if each.partition(".")[0] not in self.refused
-        )
+        left = wanted - self.answered - self.refused
+        return sorted(each for each in left if each.partition(".")[0] not in self.refused)
 
 
 def _public(kind: type) -> Iterator[str]:

@@ -18,7 +18,7 @@ from controlplane.cluster.kinds import (
     Pod,
 )
 from controlplane.cluster.leases import Leases
-from controlplane.cluster.names import EGRESS, MANAGED, PORT, SANDBOX_ID, sandbox_name, volume_name
+from controlplane.cluster.names import EGRESS, MANAGED, PORT, SANDBOX_ID, digest_name, sandbox_name, volume_name
 from controlplane.drivers.base import (
     Ability,
     Access,
@@ -129,14 +129,17 @@ class KubernetesDriver(Driver):
     def manifest(self, record: Record) -> tuple[Kind[Any], dict[str, Any]]:
         """Return what stands for a new sandbox: a claim where a warm pool has just what is wanted, else a Sandbox."""
         launch, blueprint = launch_of(record), self._templates.default
-        pool = self._warm_pool(launch, record.organization_id)
+        # What it is made of is told later (`create`).
+        pending = record.state is State.PENDING_BUILD
+        pool = self._warm_pool(launch, record.organization_id) if not pending else None
         lifecycle: dict[str, Any] = {}
         if record.auto_destroy_at is not None:
             moment = f"{record.auto_destroy_at.partition('.')[0]}Z"
             lifecycle = {"shutdownTime": moment, "shutdownPolicy": "Delete"}
         if pool is not None:
             return CLAIM, {"spec": {"warmPoolRef": {"name": pool}, **({"lifecycle": lifecycle} if lifecycle else {})}}
-        return SANDBOX, {"spec": {**sandbox_spec(blueprint, launch), **lifecycle}}
+        mode = {"operatingMode": "Suspended" if pending else "Running"}
+        return SANDBOX, {"spec": {**sandbox_spec(blueprint, launch), **mode, **lifecycle}}
 
     def _warm_pool(self, launch: Launch, organization: str) -> str | None:
         """Return the warm pool that serves a sandbox, None if it needs a pod of its own kind."""
@@ -149,8 +152,19 @@ class KubernetesDriver(Driver):
 
     async def create(self, launch: Launch) -> None:
         """Make what goes with a sandbox; what stands for it was made with its record. Raises `DriverError`."""
+        entry = self._entry(launch.id)
+        if entry.record.build_info is not None:
+            await self._tell_image(entry, launch)
         if egress_of(launch.network) == LISTED:
-            await self._allow(self._entry(launch.id), launch.network)
+            await self._allow(entry, launch.network)
+
+    async def _tell_image(self, entry: Entry, launch: Launch) -> None:
+        """Let a sandbox run that was made before its image was known."""
+        spec = sandbox_spec(self._templates.default, launch)
+        changes = [
+            {"op": "replace", "path": f"/spec/{name}", "value": spec[name]} for name in ("podTemplate", "operatingMode")
+        ]
+        self._fleet.put(SANDBOX, await self._cluster.patch(SANDBOX, entry.sandbox, changes))
 
     async def start(self, launch: Launch) -> Access:
         """Let the sandbox have a pod, and return once its daemon is in use. Raises `DriverError`."""
@@ -247,6 +261,10 @@ class KubernetesDriver(Driver):
         if entry.kind is SANDBOX:
             self._fleet.put(SANDBOX, found)
 
+    async def discard(self, sandbox_id: str) -> None:
+        """Take away what was begun of a sandbox whose record stays. Raises `DriverError`."""
+        await self._suspend(self._entry(sandbox_id), force=True)
+
     async def delete(self, sandbox_id: str) -> None:
         """Remove what stands for a sandbox; the cluster removes what belongs to it. Raises `DriverError`."""
         entry = await self._fleet.fresh(sandbox_id)
@@ -314,7 +332,9 @@ class KubernetesDriver(Driver):
 
     async def pull(self, image: str, ref: str, log: Log) -> Image:
         """Find out whether sandboxes can be made of an image, by a pod. Raises `BuildFailed`, `DriverError`."""
-        await check_image(self._cluster, self._templates.default, image, ref, log, seconds=self._start_seconds)
+        # Another replica may be at the same.
+        name = digest_name("image", ref, self._leases.me)
+        await check_image(self._cluster, self._templates.default, image, name, log, seconds=self._start_seconds)
         return Image(ref=image)
 
     async def make_volume(self, volume_id: str) -> None:

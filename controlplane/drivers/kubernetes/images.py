@@ -6,21 +6,23 @@ from typing import Any
 
 from controlplane.cluster.api import Cluster, copied
 from controlplane.cluster.kinds import POD, Condition, Pod
-from controlplane.cluster.names import DOCUMENT_ID, MANAGED, WORKLOAD, digest_name
+from controlplane.cluster.names import DOCUMENT_ID, MANAGED, WORKLOAD
 from controlplane.drivers.base import BuildFailed, Log
+from controlplane.drivers.kubernetes.manifests import set_image
 from controlplane.drivers.kubernetes.reasons import hopeless_pod, pod_waits_for
 from controlplane.drivers.kubernetes.templates import Blueprint
 
 
 async def check_image(
-    cluster: Cluster, blueprint: Blueprint, image: str, ref: str, log: Log, *, seconds: float
+    cluster: Cluster, blueprint: Blueprint, image: str, name: str, log: Log, *, seconds: float
 ) -> None:
-    """Return once a pod of the image was ready; the node has the image then. Raises `BuildFailed`, `ToolboxError`."""
-    name = digest_name("image", ref)
+    """Return once a pod `name` of the image was ready; the node has the image then.
+
+    Raises `BuildFailed`, `ToolboxError`.
+    """
     selector = f"{DOCUMENT_ID}={name}"
     log(f"pulling {image}\n".encode())
-    await cluster.delete(POD, name, grace_seconds=0)  # of a replica that is no more
-    made = await cluster.create(POD, _pod(blueprint, image, name))
+    made = await cluster.create(POD, _pod(blueprint, image, name, seconds))
     pod: Pod | None = made
     try:
         async with asyncio.timeout(seconds):
@@ -48,12 +50,14 @@ def _is_ready(conditions: list[Condition]) -> bool:
     return any(each.type == "Ready" and each.status == "True" for each in conditions)
 
 
-def _pod(blueprint: Blueprint, image: str, name: str) -> dict[str, Any]:
+def _pod(blueprint: Blueprint, image: str, name: str, seconds: float) -> dict[str, Any]:
     template: dict[str, Any] = copied(blueprint.spec["podTemplate"])
     spec = template["spec"]
     spec.setdefault("automountServiceAccountToken", False)
     spec["restartPolicy"] = "Never"
-    spec["containers"][0]["image"] = image
+    # Whoever made it may die before.
+    spec["activeDeadlineSeconds"] = int(seconds) + 1
+    set_image(spec, blueprint, image)
     # What it keeps is of no use.
     claims = [each["metadata"]["name"] for each in blueprint.spec.get("volumeClaimTemplates") or []]
     others = [each for each in spec.get("volumes") or [] if each["name"] not in claims]

@@ -1,6 +1,7 @@
 """What is asked of the cluster for a sandbox: its Sandbox or claim, its network policy."""
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 from typing import Any
 
 from controlplane.cluster.api import copied, merge
@@ -11,6 +12,8 @@ from controlplane.drivers.kubernetes.templates import HOME, Blueprint
 CLOSED, LISTED = "closed", "listed"
 """Values of the label `egress`: nothing is reached; what a policy of its own lists is. Others are the template's."""
 _SPEC = ("podTemplate", "volumeClaimTemplates", "service")
+_BUNDLE, _DAEMON = "/opt/sandbox-toolbox", "/toolbox"
+"""Where the daemon is in its own image, and where it is brought to in others."""
 _DNS = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
 
 
@@ -28,7 +31,7 @@ def sandbox_spec(blueprint: Blueprint, launch: Launch) -> dict[str, Any]:
     pod_spec.setdefault("automountServiceAccountToken", False)
     container = pod_spec["containers"][0]
     if launch.image is not None:
-        container["image"] = launch.image.ref
+        set_image(pod_spec, blueprint, launch.image.ref)
     if launch.resources is not None:
         _set_resources(spec, container, launch.resources, blueprint)
     if launch.user is not None and launch.user.isdigit():
@@ -39,6 +42,30 @@ def sandbox_spec(blueprint: Blueprint, launch: Launch) -> dict[str, Any]:
         container["args"] = [*(container.get("args") or ["serve"]), "--", *launch.entrypoint]
     _mount(pod_spec, container, launch.mounts)
     return {**spec, "operatingMode": "Running"}
+
+
+def set_image(pod_spec: dict[str, Any], blueprint: Blueprint, image: str) -> None:
+    """Let a pod be of another image than its template's; one that need not have the daemon gets it from another."""
+    container = pod_spec["containers"][0]
+    container["image"] = image
+    daemon = blueprint.daemon_image
+    if daemon is None or image == blueprint.image:
+        return
+    place = {"name": "toolbox-daemon", "mountPath": _DAEMON}
+    copier = {
+        "name": place["name"],
+        "image": daemon,
+        "command": [f"{_BUNDLE}/bin/toolboxd", "install", f"{_DAEMON}/bundle"],
+        "volumeMounts": [place],
+    }
+    for field in ("imagePullPolicy", "securityContext", "resources"):
+        if field in container:
+            copier[field] = container[field]
+    pod_spec.setdefault("initContainers", []).append(copier)
+    pod_spec.setdefault("volumes", []).append({"name": place["name"], "emptyDir": {}})
+    container.setdefault("volumeMounts", []).append({**place, "readOnly": True})
+    container["command"] = [f"{_DAEMON}/bundle/bin/toolboxd"]
+    container.setdefault("args", ["serve"])
 
 
 def container_resources(blueprint: Blueprint, wanted: Resources) -> dict[str, Any]:
@@ -91,9 +118,7 @@ def egress_of(network: Network) -> str | None:
 def allow_policy(sandbox_id: str, allow_list: str, owner: dict[str, Any]) -> dict[str, Any]:
     """Return the policy that lets one sandbox reach what is listed, and name servers."""
     networks = [each.strip() for each in allow_list.split(",") if each.strip()]
-    blocks = [
-        {"ipBlock": {"cidr": each if "/" in each else f"{each}/{128 if ':' in each else 32}"}} for each in networks
-    ]
+    blocks = [{"ipBlock": {"cidr": str(ip_network(each, strict=False))}} for each in networks]
     return {
         "metadata": {
             "name": sandbox_name(sandbox_id),

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 ORGANIZATION = "sandbox-toolbox.dev/organization"
 """Annotation of a pool that serves one organisation alone."""
+_DAEMON_IMAGE = "sandbox-toolbox.dev/daemon-image"
 HOME = "home"
 """Name of the claim template for what outlives a pod."""
 _DEFAULTS = Resources(cpu=1, memory=1, disk=10)
@@ -36,6 +37,11 @@ class Blueprint:
     def image(self) -> str:
         """The image of the daemon's container."""
         return str(self._container.get("image", ""))
+
+    @property
+    def daemon_image(self) -> str | None:
+        """The image that pods of other images get the daemon from, None if those have it themselves."""
+        return self.annotations.get(_DAEMON_IMAGE)
 
     @property
     def is_labelled(self) -> bool:
