@@ -40,7 +40,7 @@ async def test_a_life_at_three_replicas(planes: list[Plane]) -> None:
     first, second, third = planes
     box = await first.create(name="wanderer", labels={"a": "1"})
     assert await second.execute(box, "echo kept > file; echo written") == "written"
-    await third.call("POST", f"/sandbox/{box['id']}/stop")
+    await third.call("POST", f"/sandbox/{box['id']}/stop?force=true")
     assert (await first.call("GET", "/sandbox/wanderer"))["state"] == "stopped"
     await second.call("POST", f"/sandbox/{box['id']}/start")
     for plane in planes:
@@ -55,7 +55,7 @@ async def test_all_act_on_one_sandbox_at_once(planes: list[Plane]) -> None:
     box = await planes[0].create()
     path = f"/sandbox/{box['id']}"
     calls = [
-        ("POST", f"{path}/stop", {}),
+        ("POST", f"{path}/stop?force=true", {}),
         ("POST", f"{path}/start", {}),
         ("POST", f"{path}/autostop/7", {}),
         ("PUT", f"{path}/labels", {"json": {"labels": {"by": "all"}}}),
@@ -154,7 +154,7 @@ async def test_events_come_from_everywhere_and_once(planes: list[Plane]) -> None
                 transports=["websocket"],
             )
         box = await first.create()
-        await second.call("POST", f"/sandbox/{box['id']}/stop")
+        await second.call("POST", f"/sandbox/{box['id']}/stop?force=true")
         await third.call("DELETE", f"/sandbox/{box['id']}")
         expected = ["created", "started", "stopping", "stopped", "destroying", "destroyed"]
 
