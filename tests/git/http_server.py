@@ -25,8 +25,9 @@ class GitServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = True
 
-    def __init__(self, root: Path, certificate: Path | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, root: Path, certificate: Path | None = None, *, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _Handler)
+        self.host = host
         self.root = root
         self.stopping = threading.Event()
         self.stalled = threading.Event()
@@ -38,9 +39,9 @@ class GitServer(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.scheme = "http" if certificate is None else "https"
 
-    def url(self, name: str, *, host: str = "127.0.0.1", userinfo: str = "") -> str:
+    def url(self, name: str, *, host: str = "", userinfo: str = "") -> str:
         """Return the URL of a repository."""
-        return f"{self.scheme}://{userinfo}{host}:{self.server_address[1]}/{name}"
+        return f"{self.scheme}://{userinfo}{host or self.host}:{self.server_address[1]}/{name}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: clients of these tests go away."""
@@ -160,9 +161,9 @@ def _basic(username: str, password: str) -> str:
 
 
 @contextmanager
-def serve(root: Path, certificate: Path | None = None) -> Iterator[GitServer]:
+def serve(root: Path, certificate: Path | None = None, *, host: str = "127.0.0.1") -> Iterator[GitServer]:
     """Run a server in threads of this process."""
-    with GitServer(root, certificate) as server:
+    with GitServer(root, certificate, host=host) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

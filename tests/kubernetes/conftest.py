@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -86,6 +87,13 @@ def namespace(cluster: Cluster, template: dict[str, Any], request: pytest.Fixtur
 @pytest.fixture(autouse=True)
 def undisturbed(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[None]:
     """Let a disruptive test have the cluster to itself, and all others share it."""
+    with sharing(cluster, alone=request.node.get_closest_marker("disruptive") is not None):
+        yield
+
+
+@contextmanager
+def sharing(cluster: Cluster, *, alone: bool = False) -> Iterator[None]:
+    """Use the cluster while nobody disturbs it, or `alone`."""
     with (cluster.kubeconfig.parent / "tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if request.node.get_closest_marker("disruptive") else fcntl.LOCK_SH)
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield

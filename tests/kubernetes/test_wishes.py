@@ -91,8 +91,7 @@ async def test_honoured(plane: Plane, namespace: Namespace) -> None:
     assert await in_thread(namespace.names, "pod", f"--selector={selector}") == [pod["metadata"]["name"]]
     await plane.call("DELETE", f"/sandbox/{sandbox['id']}")
     # What belongs to it goes with it.
-    for kind in ("pod", "networkpolicy", "sandbox"):
-        await in_thread(eventually, lambda kind=kind: not by_id(namespace, kind, sandbox))
+    await in_thread(eventually, lambda: not by_id(namespace, "pod,networkpolicy,sandbox", sandbox))
 
 
 @pytest.mark.parametrize("name", REFUSED)

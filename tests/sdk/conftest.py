@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,13 @@ def clean_environ(**more: str) -> dict[str, str]:
     return kept | more
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run `toolboxd up` for the session; it must end well and leave nothing."""
-    home = tmp_path_factory.mktemp("toolboxd")
+@contextmanager
+def serving(home: Path, *options: str) -> Iterator[Server]:
+    """Run `toolboxd up`; it must end well and leave no process."""
     state_dir, log = home / "state", home / "log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "toolbox", "up", "--port", "0", "--ssh-port", "0"],
+            [sys.executable, "-m", "toolbox", "up", "--port", "0", "--ssh-port", "0", *options],
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=home,
@@ -84,7 +84,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.stdout.close()
     assert code == 0, log.read_text()
     assert processes_naming(home) == [], "processes left behind"
-    assert list((state_dir / "controlplane/sandboxes").iterdir()) == [], "sandboxes left behind"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run `toolboxd up` for the session; it must leave nothing."""
+    with serving(tmp_path_factory.mktemp("toolboxd")) as running:
+        yield running
+    assert list((running.state_dir / "controlplane/sandboxes").iterdir()) == [], "sandboxes left behind"
 
 
 def processes_naming(directory: Path) -> list[str]:
@@ -103,14 +110,21 @@ def processes_naming(directory: Path) -> list[str]:
 @pytest.fixture(scope="session", params=["sync", "async"])
 def sdk(request: pytest.FixtureRequest, server: Server) -> Iterator[Sdk]:
     """Return a client of either kind."""
-    if request.param == "sync":
+    with client(request.param, server) as made:
+        yield made
+
+
+@contextmanager
+def client(kind: str, server: Server) -> Iterator[Sdk]:
+    """Make a client: `sync` or `async`."""
+    if kind == "sync":
         # It has no method to close it: its pool goes with the last reference.
         yield Sdk("sync", Either(Daytona(server.config)), without_loop)
         return
     with asyncio.Runner() as runner:
-        client = runner.run(_open(server.config))
-        yield Sdk("async", Either(client), runner.run)
-        runner.run(client.close())  # type: ignore[no-untyped-call]
+        opened = runner.run(_open(server.config))
+        yield Sdk("async", Either(opened), runner.run)
+        runner.run(opened.close())  # type: ignore[no-untyped-call]
 
 
 async def _open(config: DaytonaConfig) -> AsyncDaytona:
@@ -143,14 +157,20 @@ def folder(sdk: Sdk, box: Any, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def git_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitServer]:
     """Serve `open.git` with the branches main and feature, to be copied, never to be pushed to."""
-    root = tmp_path_factory.mktemp("remotes")
+    with remotes(tmp_path_factory.mktemp("remotes")) as running:
+        yield running
+
+
+@contextmanager
+def remotes(root: Path, *, host: str = "127.0.0.1") -> Iterator[GitServer]:
+    """Serve the repositories of `git_server`, made below `root`."""
     seed = make(root / "seed")
     git(seed, "checkout", "--quiet", "-b", "feature")
     commit(seed, "feature.txt", "feature\n")
     git(seed, "checkout", "--quiet", "main")
     git(root, "clone", "--quiet", "--bare", "seed", "open.git")
     git(root, "init", "--quiet", "--bare", "empty.git")
-    with serve(root) as running:
+    with serve(root, host=host) as running:
         yield running
 
 

@@ -18,7 +18,7 @@ from controlplane.cluster.kinds import (
     Pod,
 )
 from controlplane.cluster.leases import Leases
-from controlplane.cluster.names import EGRESS, MANAGED, PORT, SANDBOX_ID, digest_name, sandbox_name, volume_name
+from controlplane.cluster.names import EGRESS, MANAGED, PORT, digest_name, sandbox_name, volume_name
 from controlplane.drivers.base import (
     Ability,
     Access,
@@ -306,13 +306,16 @@ class KubernetesDriver(Driver):
         """Change where the sandbox's pod may connect to. Raises `BadRequest`, `DriverError`."""
         if network.domain_allow_list:
             raise BadRequest("domainAllowList: the kubernetes driver cannot do that")
-        entry = self._entry(sandbox_id)
+        entry, egress = self._entry(sandbox_id), egress_of(network)
+        if entry.kind is CLAIM:
+            # The labels of its pod are the pool's: the claim's controller sees to that.
+            if egress is None:
+                return
+            raise BadRequest("networkBlockAll, networkAllowList: only at creation for a sandbox from a warm pool")
         usual = self._templates.default.spec["podTemplate"].get("metadata", {}).get("labels", {}).get(EGRESS)
-        egress = egress_of(network)
         if egress == LISTED:
             await self._allow(entry, network)
-        # The pod gets the labels that its sandbox has; one from a warm pool has not said yet whose it is.
-        labels = {"metadata": {"labels": {EGRESS: egress or usual, SANDBOX_ID: sandbox_id}}}
+        labels = {"metadata": {"labels": {EGRESS: egress or usual}}}
         await self._cluster.patch(SANDBOX, entry.sandbox, {"spec": {"podTemplate": labels}})
         if egress != LISTED:
             await self._cluster.delete(NETWORK_POLICY, sandbox_name(sandbox_id))
