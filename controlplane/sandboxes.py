@@ -36,7 +36,6 @@ _INSTEAD = {"autostop": "auto_pause_interval", "autopause": "auto_stop_interval"
 """What one of the two turns off."""
 _ALIVE = frozenset(State) - {State.STOPPED, State.STOPPING, State.ARCHIVED, State.ERROR, State.DESTROYING}
 """States in which a daemon may run that a new control plane takes over."""
-_BUILDING = frozenset({State.PENDING_BUILD, State.BUILDING_SNAPSHOT, State.PULLING_SNAPSHOT})
 DRAIN_SECONDS = 20.0
 """How long a control plane that ends, and has others beside it, finishes what it has begun."""
 Claim = Callable[[Record], Awaitable[Record | None]]
@@ -445,7 +444,7 @@ class Sandboxes:
         )
         for record in records:
             try:
-                await self._settle(record, alive.get(record.id))
+                await self.settle(record, alive.get(record.id))
             except ToolboxError as error:
                 await self._give_up(record.id, error)
 
@@ -456,18 +455,8 @@ class Sandboxes:
         if record is not None and record.state is not State.DESTROYING:
             await self.steps.move(record, State.ERROR, reason=error.message, recoverable=True)
 
-    async def settle(self, record: Record, access: Access | None) -> Record:
-        """Finish what a replica that is no more had begun with a sandbox. Raises `ToolboxError`."""
-        if record.state in _BUILDING or (record.state is State.CREATING and record.build_info is not None):
-            reason = "the control plane that made its image is no more: delete it, and create it again"
-            return await self.steps.move(record, State.ERROR, reason=reason)
-        if record.state is State.STOPPING or (record.state is State.STARTING and access is None):
-            # It may run still, or come up yet.
-            await self.driver.stop(record.id, force=False)
-        await self._settle(record, access)
-        return record
-
-    async def _settle(self, record: Record, access: Access | None) -> None:
+    async def settle(self, record: Record, access: Access | None) -> None:
+        """Finish what a control plane that is no more had begun with a sandbox. Raises `ToolboxError`."""
         match record.state:
             case State.PAUSED if self.driver.is_running(record.id):
                 pass
