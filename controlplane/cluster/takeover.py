@@ -11,8 +11,8 @@ from controlplane.cluster.repository import ClusterRepository
 from controlplane.drivers.kubernetes.driver import KubernetesDriver
 from controlplane.grants import Grants
 from controlplane.models import Record
+from controlplane.recovery import Recovery
 from controlplane.sandboxes import Sandboxes
-from controlplane.states import State
 from controlplane.volumes import Volumes
 from toolbox.errors import NotFound, ToolboxError
 from toolbox.lifetime import TaskSet
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 2.0
 _TIDY_EVERY = 30
 """Looks."""
-_BUILDING = frozenset({State.PENDING_BUILD, State.BUILDING_SNAPSHOT, State.PULLING_SNAPSHOT})
 _YOUNG = timedelta(minutes=2)
 
 
@@ -44,6 +43,7 @@ class Takeover:
         self._store = store
         self._driver = driver
         self._sandboxes = sandboxes
+        self._recovery = Recovery(sandboxes)
         self._volumes = volumes
         self._grants = grants
         self._settling: set[str] = set()
@@ -77,7 +77,7 @@ class Takeover:
             if now is None or record.state not in AT_WORK or now.holder not in (entry.holder, ""):
                 return record
             log.warning("taking over a sandbox", extra={"fields": {"sandbox": record.id, "from": now.holder}})
-            return await self._finish(record)
+            return await self._recovery.settle(record, await self._driver.adopt(record.id))
 
         try:
             await self._sandboxes.steps.run(entry.id, step, "take-over of")
@@ -87,17 +87,6 @@ class Takeover:
             log.warning("a sandbox cannot be settled", extra={"fields": {"sandbox": entry.id, "why": error.message}})
         finally:
             self._settling.discard(entry.id)
-
-    async def _finish(self, record: Record) -> Record:
-        if record.state in _BUILDING or (record.state is State.CREATING and record.build_info is not None):
-            reason = "the control plane that made its image is no more: delete it, and create it again"
-            return await self._sandboxes.steps.move(record, State.ERROR, reason=reason)
-        access = await self._driver.adopt(record.id)
-        if record.state is State.STOPPING or (record.state is State.STARTING and access is None):
-            # It may run still, or come up yet.
-            await self._driver.stop(record.id, force=False)
-        await self._sandboxes.settle(record, access)
-        return record
 
     async def _tidy(self) -> None:
         try:
