@@ -202,6 +202,7 @@ async def _enter_services(
         declared = await stack.enter_async_context(DeclaredSandboxes(sandboxes, builds))
         copies = Copies(sandboxes, snapshots, archive)
         await copies.settle()
+        stack.push_async_callback(ground.leadership.resign)
         pools = await ground.pools(stack, sandboxes, snapshots, volumes)
         telemetry = Telemetry(history, sandboxes, upstreams)
         if not driver.replicated:

@@ -38,6 +38,9 @@ class Leadership(Protocol):
     def lead(self, work: Work, name: str) -> None:
         """Do `work` here as long as it is ours to do."""
 
+    async def resign(self) -> None:
+        """End all of it, for good: what it works with is about to go."""
+
 
 class Alone(TaskSet):
     """The leadership of a control plane that has no other beside it."""
@@ -45,6 +48,10 @@ class Alone(TaskSet):
     def lead(self, work: Work, name: str) -> None:
         """Do `work` from now on."""
         self.start(work(), name)
+
+    async def resign(self) -> None:
+        """End all of it."""
+        await self.close()
 
 
 class Cast(Protocol):

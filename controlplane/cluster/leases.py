@@ -76,6 +76,11 @@ class Leases:
         if self._leading is not None:
             self._leading.start(work(), name)
 
+    async def resign(self) -> None:
+        """End all work of a leader here, for good; another replica leads when this one lets go of its lease."""
+        self._works.clear()
+        await self._step_down()
+
     def is_alive(self, replica: str) -> bool:
         """Tell whether a replica has renewed its lease lately."""
         if replica == self.me:
