@@ -43,6 +43,7 @@ from controlplane.outlets import Outlets
 from controlplane.pools import Pools
 from controlplane.previews import Previews, finish_preview
 from controlplane.proxy import Proxy
+from controlplane.recovery import Recovery
 from controlplane.routes import routes
 from controlplane.routes_access import routes as access_routes
 from controlplane.routes_accounts import routes as account_routes
@@ -194,6 +195,8 @@ async def _enter_services(
         sandboxes = await stack.enter_async_context(
             Sandboxes(steps, driver, snapshots, volumes, archive, upstreams, keys, egress)
         )
+        if not driver.replicated:
+            await Recovery(sandboxes).recover()
         outlets = Outlets(sandboxes, secrets, egress, upstreams)
         sandboxes.steps.watch(snapshots.watch)
         declared = await stack.enter_async_context(DeclaredSandboxes(sandboxes, builds))

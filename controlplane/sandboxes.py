@@ -34,9 +34,6 @@ _INTERVALS = {
 """Word in the URL -> field, least value."""
 _INSTEAD = {"autostop": "auto_pause_interval", "autopause": "auto_stop_interval"}
 """What one of the two turns off."""
-_ALIVE = frozenset(State) - {State.STOPPED, State.STOPPING, State.ARCHIVED, State.ERROR, State.DESTROYING}
-"""States in which a daemon may run that a new control plane takes over."""
-_BUILDING = frozenset({State.PENDING_BUILD, State.BUILDING_SNAPSHOT, State.PULLING_SNAPSHOT})
 DRAIN_SECONDS = 20.0
 """How long a control plane that ends, and has others beside it, finishes what it has begun."""
 Claim = Callable[[Record], Awaitable[Record | None]]
@@ -96,8 +93,6 @@ class Sandboxes:
         if self.driver.replicated:
             self._upstreams.find_by(self._find)
             self.steps.store.follow(self._close)
-        else:
-            await self._recover()
         self.steps.tasks.start(self.steps.write_activity_forever(), "activity")
         return self
 
@@ -248,8 +243,8 @@ class Sandboxes:
         return await self.steps.run(id_or_name, step, "start")
 
     async def _resume(self, record: Record) -> Record:
-        await self._open(record, await self.driver.resume(record.id))
-        await self._outfit(record)
+        await self.open(record, await self.driver.resume(record.id))
+        await self.outfit(record)
         return await self.steps.move(record, State.STARTED, last_activity_at=self.touch(record.id))
 
     async def _restore(self, record: Record) -> Record:
@@ -291,7 +286,7 @@ class Sandboxes:
             # It may still run: recovering it starts it anew, stopping it can be tried again.
             await self.guard(stopping, self.driver.stop(record.id, force=force))
             stopped = await self.steps.move(stopping, State.STOPPED)
-            return await self._destroy(stopped) if record.auto_delete_interval == 0 else stopped
+            return await self.destroy(stopped) if record.auto_delete_interval == 0 else stopped
 
         return await self.steps.run(id_or_name, step, "stop")
 
@@ -316,7 +311,7 @@ class Sandboxes:
 
     async def delete(self, id_or_name: str) -> Record:
         """Remove a sandbox with all that is in it. Raises `NotFound`, `DriverError`."""
-        return await self.steps.run(id_or_name, self._destroy, "delete")
+        return await self.steps.run(id_or_name, self.destroy, "delete")
 
     async def set_labels(self, id_or_name: str, labels: dict[str, str]) -> Record:
         """Replace all labels. Raises `NotFound`, `BadRequest`."""
@@ -390,10 +385,11 @@ class Sandboxes:
         """Start the daemon of a sandbox and let requests through to it. Raises `DriverError`."""
         outfit = await self._egress.variables(record)
         started = await self.driver.start(msgspec.structs.replace(launch, env={**launch.env, **outfit}))
-        return await self._connect(record, started)
+        return await self.connect(record, started)
 
-    async def _connect(self, record: Record, access: Access) -> Record:
-        await self._open(record, access)
+    async def connect(self, record: Record, access: Access) -> Record:
+        """Let requests through to a daemon that has come up, and say that it has. Raises `Conflict`."""
+        await self.open(record, access)
         return await self.steps.move(
             record,
             State.STARTED,
@@ -402,12 +398,14 @@ class Sandboxes:
             last_activity_at=self.touch(record.id),
         )
 
-    async def _open(self, record: Record, access: Access) -> None:
+    async def open(self, record: Record, access: Access) -> None:
+        """Let requests through to a daemon."""
         await self._upstreams.open(
             record.id, access, organization=record.organization_id, signing_key=self._signing_key(record)
         )
 
-    async def _destroy(self, record: Record) -> Record:
+    async def destroy(self, record: Record) -> Record:
+        """Remove all of a sandbox (a step). Raises `DriverError`."""
         destroying = record if record.state is State.DESTROYING else await self.steps.move(record, State.DESTROYING)
         await self._upstreams.close(record.id)
         await self.driver.delete(record.id)
@@ -436,62 +434,7 @@ class Sandboxes:
             fields = {"sandbox": sandbox_id, "reason": error.message}
             log.warning("the death of a sandbox cannot be recorded", extra={"fields": fields})
 
-    async def _recover(self) -> None:
-        """Bring records and daemons together after whatever ended the control plane before."""
-        records = await self.steps.store.everything()
-        alive = await self.driver.recover(
-            {record.id for record in records if record.state in _ALIVE},
-            {record.id for record in records if record.state is State.PAUSED},
-        )
-        for record in records:
-            try:
-                await self._settle(record, alive.get(record.id))
-            except ToolboxError as error:
-                await self._give_up(record.id, error)
-
-    async def _give_up(self, sandbox_id: str, error: ToolboxError) -> None:
-        """Leave a sandbox that could not be settled to its owner: it keeps none of the others from being there."""
-        log.warning("a sandbox cannot be settled", extra={"fields": {"sandbox": sandbox_id, "reason": error.message}})
-        record = await self.steps.store.find(sandbox_id)
-        if record is not None and record.state is not State.DESTROYING:
-            await self.steps.move(record, State.ERROR, reason=error.message, recoverable=True)
-
-    async def settle(self, record: Record, access: Access | None) -> Record:
-        """Finish what a replica that is no more had begun with a sandbox. Raises `ToolboxError`."""
-        if record.state in _BUILDING or (record.state is State.CREATING and record.build_info is not None):
-            reason = "the control plane that made its image is no more: delete it, and create it again"
-            return await self.steps.move(record, State.ERROR, reason=reason)
-        if record.state is State.STOPPING or (record.state is State.STARTING and access is None):
-            # It may run still, or come up yet.
-            await self.driver.stop(record.id, force=False)
-        await self._settle(record, access)
-        return record
-
-    async def _settle(self, record: Record, access: Access | None) -> None:
-        match record.state:
-            case State.PAUSED if self.driver.is_running(record.id):
-                pass
-            case State.CREATING if access is None and record.build_info is not None:
-                pass  # its client has known it since before it was built (`DeclaredSandboxes`)
-            case State.CREATING | State.DESTROYING if access is None or record.state is State.DESTROYING:
-                # The client of a half-made sandbox never learned its id.
-                await self._destroy(record)
-            case State.STOPPED | State.ERROR | State.ARCHIVED | State.BUILD_FAILED:
-                pass
-            case State.PENDING_BUILD | State.BUILDING_SNAPSHOT | State.PULLING_SNAPSHOT:
-                pass  # builds go on (`DeclaredSandboxes`)
-            case State.STARTED if access is not None:
-                await self._open(record, access)
-                await self._outfit(record)
-            case _ if access is not None:
-                await self._connect(record, access)
-                await self._outfit(record)
-            case State.ARCHIVING | State.RESTORING:
-                pass  # what is on disk decides (`Copies`)
-            case _:
-                await self.steps.move(record, State.STOPPED)
-
-    async def _outfit(self, record: Record) -> None:
+    async def outfit(self, record: Record) -> None:
         """Tell a sandbox that ran on where the egress proxy is now."""
         upstream = self._upstreams.get(record.id)
         try:

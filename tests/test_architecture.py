@@ -100,7 +100,7 @@ HEAVY = {
     "prometheus_client",
     "socketio",
 }
-HEAVY |= {"uuid6", "zmq"}
+HEAVY |= {"kubernetes_asyncio", "uuid6", "zmq"}
 
 
 def test_heavy_libraries_are_imported_when_first_used() -> None:

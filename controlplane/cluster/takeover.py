@@ -11,6 +11,7 @@ from controlplane.cluster.repository import ClusterRepository
 from controlplane.drivers.kubernetes.driver import KubernetesDriver
 from controlplane.grants import Grants
 from controlplane.models import Record
+from controlplane.recovery import Recovery
 from controlplane.sandboxes import Sandboxes
 from controlplane.volumes import Volumes
 from toolbox.errors import NotFound, ToolboxError
@@ -42,6 +43,7 @@ class Takeover:
         self._store = store
         self._driver = driver
         self._sandboxes = sandboxes
+        self._recovery = Recovery(sandboxes)
         self._volumes = volumes
         self._grants = grants
         self._settling: set[str] = set()
@@ -75,7 +77,7 @@ class Takeover:
             if now is None or record.state not in AT_WORK or now.holder not in (entry.holder, ""):
                 return record
             log.warning("taking over a sandbox", extra={"fields": {"sandbox": record.id, "from": now.holder}})
-            return await self._sandboxes.settle(record, await self._driver.adopt(record.id))
+            return await self._recovery.settle(record, await self._driver.adopt(record.id))
 
         try:
             await self._sandboxes.steps.run(entry.id, step, "take-over of")

@@ -79,6 +79,26 @@ async def test_requests_under_way_are_carried_out(start_toolboxd: Start, tmp_pat
     assert await asyncio.to_thread(alive, marker) == []
 
 
+async def test_the_websocket_of_a_program_is_not_waited_for(start_toolboxd: Start) -> None:
+    async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    toolboxd = await start_toolboxd("serve", "--port", "0", "--drain-seconds", "600")
+    async with await asyncio.start_server(upgrade, "127.0.0.1") as program:
+        reader, writer = await asyncio.open_connection("127.0.0.1", await toolboxd.port())
+        path = f"/proxy/{program.sockets[0].getsockname()[1]}/"
+        headers = "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        writer.write(f"GET {path} HTTP/1.1\r\n{headers}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        toolboxd.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            assert await toolboxd.process.wait() == 0
+        writer.close()
+
+
 @pytest.mark.parametrize("hurry", [True, False], ids=["a second signal", "the limit"])
 async def test_they_are_not_waited_for_without_end(start_toolboxd: Start, tmp_path: Path, hurry: bool) -> None:
     toolboxd = await start_toolboxd("serve", "--port", "0", "--drain-seconds", "600" if hurry else "1")

@@ -27,7 +27,7 @@ async def planes(two: list[Replica]) -> AsyncIterator[list[Plane]]:
         yield found
 
 
-async def test_what_runs_goes_on(planes: list[Plane], cluster: Cluster, namespace: Namespace) -> None:
+async def test_what_runs_goes_on(two: list[Replica], planes: list[Plane], cluster: Cluster) -> None:
     first, second = planes
     box = await first.create(name="runs")
     stopped = await first.create(name="stops")
@@ -65,7 +65,9 @@ async def test_what_runs_goes_on(planes: list[Plane], cluster: Cluster, namespac
     for each in (box, stopped):
         await second.call("DELETE", f"/sandbox/{each['id']}")
     assert await everywhere(planes, known) == {}
-    assert "Traceback" not in "".join(each.log for each in ())
+    for replica in two:
+        assert "taking over" not in replica.log
+        assert "Traceback" not in replica.log, replica.log
 
 
 async def test_a_kubelet_that_has_stopped(planes: list[Plane], cluster: Cluster) -> None:

@@ -4,7 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 import socketio
 
@@ -112,6 +114,27 @@ async def test_keys_hold_and_end_everywhere(planes: list[Plane]) -> None:
     assert await everywhere(planes, status) == 401
     await first.call("DELETE", "/api-keys/ci", 204)
     assert key != other
+
+
+async def test_signed_links_hold_and_end_everywhere(planes: list[Plane]) -> None:
+    first, second, third = planes
+    box = await first.create()
+    await second.execute(box, "echo seen > page; nohup python3 -m http.server 8000 > /dev/null 2>&1 &")
+    ports = f"/sandbox/{box['id']}/ports/8000/signed-preview-url"
+    link = await first.call("GET", f"{ports}?expiresInSeconds=600")
+    path = urlsplit(link["pathUrl"]).path.rstrip("/")
+
+    async def seen(plane: Plane) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as stranger, stranger.get(f"{plane.origin}{path}/page") as response:
+            return response.status, await response.text() if response.ok else ""
+
+    async with asyncio.timeout(60):
+        while (await seen(second))[0] != 200:
+            await asyncio.sleep(0.1)
+    assert await everywhere(planes, seen) == (200, "seen\n")
+    await third.call("POST", f"{ports}/{link['token']}/expire")
+    assert (await everywhere(planes, seen))[0] in (401, 404)
+    await second.call("DELETE", f"/sandbox/{box['id']}")
 
 
 async def test_events_come_from_everywhere_and_once(planes: list[Plane]) -> None:

@@ -396,7 +396,9 @@ async def test_the_shell_dies_in_the_middle_of_a_command(session: Client) -> Non
 async def test_the_last_commands_are_kept(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MOST_COMMANDS", 3)
     client = await Client(daemon).create()
-    ids = [(await client.run(f"echo {number}"))["cmdId"] for number in range(5)]
+    # What the first leaves behind goes on printing, to nobody.
+    behind = "(while :; do echo more; sleep 0.01; done) & echo 0"
+    ids = [(await client.run(text))["cmdId"] for text in (behind, *(f"echo {number}" for number in range(1, 5)))]
     async with daemon.http.get(client.path) as response:
         listed = (await response.json())["commands"]
     assert [(each["id"], each["command"]) for each in listed] == [(ids[n], f"echo {n}") for n in (2, 3, 4)]

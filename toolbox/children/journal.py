@@ -141,6 +141,7 @@ class Journal:
     def __init__(self, store: JournalStore, limit: int) -> None:
         self.ended = False
         """The command is over: readers that have read everything stop. A process left behind may still append."""
+        self._abandoned = False
         self._store = store
         self._most_blocks = max(2, limit // BLOCK_BYTES)
         self._blocks: deque[_Block] = deque([_Block(0)])
@@ -173,6 +174,8 @@ class Journal:
 
     def append(self, stream: int, data: bytes) -> None:
         """Add what was read from one stream."""
+        if self._abandoned:
+            return
         view = memoryview(data)
         while view:
             block = self._blocks[-1]
@@ -203,6 +206,11 @@ class Journal:
         if self._blocks[0].end > self._blocks[0].start:
             self._blocks.append(_Block(self.end))
             self._drop_oldest()
+
+    def abandon(self) -> None:
+        """Forget everything that was printed, and from now on what a process left behind still prints."""
+        self._abandoned = True
+        self.drop_all()
 
     def _seal(self) -> None:
         self._waiting.append(self._blocks[-1])

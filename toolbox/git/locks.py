@@ -36,7 +36,8 @@ def remove_left(found: Repository, before: Locks, ceiling: str) -> None:
     if not left or any(_is_at_work(found, directory, ceiling) for directory in _directories_of_git()):
         return
     for path in left:
-        os.unlink(path)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         log.warning("removed the lock of a git that was killed", extra={"fields": {"path": lossy(path)}})
 
 

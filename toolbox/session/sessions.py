@@ -53,7 +53,7 @@ class Session:
         self.commands[command.id] = command
         self._shell.submit(command)
         while len(self.commands) > MOST_COMMANDS and (oldest := next(iter(self.commands.values()))).exit is not None:
-            oldest.journal.drop_all()
+            oldest.journal.abandon()
             del self.commands[oldest.id]
 
     def command(self, command_id: str) -> Command:

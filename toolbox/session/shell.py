@@ -148,7 +148,7 @@ class Shell:
         fifos = [f"{base}.out", f"{base}.err", *([f"{base}.in"] if command.keeps_input else [])]
         for fifo in fifos:
             os.mkfifo(fifo, 0o600)
-        with open(f"{base}.sh", "wb", 0) as script:  # noqa: PTH123
+        with open(f"{base}.sh", "wb") as script:  # noqa: PTH123
             script.write(command.text.encode("utf-8", "surrogatepass") + b"\n")
         self._children.scratch.own(*fifos, script.name)
 

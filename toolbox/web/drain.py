@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -64,4 +65,6 @@ def _has_an_end(request: web.Request) -> bool:
     begun = request.get(STARTED)
     if begun is None:
         return True
-    return WORKS in request if isinstance(begun, web.WebSocketResponse) else begun.content_type not in _FOLLOWED
+    if begun.status == HTTPStatus.SWITCHING_PROTOCOLS:  # a websocket, ours or of a program behind `/proxy`
+        return WORKS in request
+    return begun.content_type not in _FOLLOWED
