@@ -89,6 +89,8 @@ class Snapshots:
         self._builds = builds
         self._tasks = TaskSet()
         self._making: dict[str, asyncio.Task[None]] = {}
+        self._noting: set[str] = set()
+        """Snapshots whose use is being written."""
 
     async def __aenter__(self) -> Self:
         if await self._known.find(DEFAULT_SNAPSHOT) is None:
@@ -229,10 +231,21 @@ class Snapshots:
         found = await self.get(id_or_name or DEFAULT_SNAPSHOT)
         if found.state != "active":
             raise BadRequest(f"snapshot {found.name} is {found.state}: {found.error_reason or 'it must be active'}")
-        now = datetime.now(UTC)
-        if found.last_used_at is None or now - datetime.fromisoformat(found.last_used_at) > _USED_EVERY:
-            await self._known.save(msgspec.structs.replace(found, last_used_at=timestamp()))
+        await self._note_use(found)
         return found
+
+    async def _note_use(self, snapshot: Snapshot) -> None:
+        """Write the time of last use now and then: once, however many sandboxes are made at that moment."""
+        before = snapshot.last_used_at is not None and datetime.fromisoformat(snapshot.last_used_at)
+        if snapshot.id in self._noting or (before and datetime.now(UTC) - before <= _USED_EVERY):
+            return
+        self._noting.add(snapshot.id)
+        try:
+            await self._known.save(msgspec.structs.replace(snapshot, last_used_at=timestamp()))
+        except Conflict:
+            log.debug("others note the use of a snapshot too", extra={"fields": {"snapshot": snapshot.id}})
+        finally:
+            self._noting.discard(snapshot.id)
 
     async def reserve(self, name: str, *, source_sandbox_id: str) -> Snapshot:
         """Remember a snapshot that is about to be made of a sandbox. Raises `Conflict`, `BadRequest`."""
