@@ -12,7 +12,6 @@ import itertools
 import logging
 import os
 import tempfile
-from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -138,16 +137,22 @@ class JournalStore:
 class Journal:
     """The output of one command, of which the last `limit` bytes (about) are kept."""
 
+    # One for each command of each session: lists, since an empty deque takes 600 bytes.
+    __slots__ = (
+        *("_abandoned", "_blocks", "_most_blocks", "_on_room", "_spilling", "_store", "_waiting", "_wakers"),
+        "ended",
+    )
+
     def __init__(self, store: JournalStore, limit: int) -> None:
         self.ended = False
         """The command is over: readers that have read everything stop. A process left behind may still append."""
         self._abandoned = False
         self._store = store
         self._most_blocks = max(2, limit // BLOCK_BYTES)
-        self._blocks: deque[_Block] = deque([_Block(0)])
-        self._waiting: deque[_Block] = deque()
+        self._blocks = [_Block(0)]
+        self._waiting: list[_Block] = []
         self._spilling = False
-        self._wakers: set[asyncio.Future[None]] = set()
+        self._wakers: list[asyncio.Future[None]] = []
         self._on_room: list[asyncio.Future[None]] = []
 
     @property
@@ -222,7 +227,7 @@ class Journal:
             self._store.tasks.start(self._spill(), "journal")
 
     def _drop_oldest(self) -> None:
-        block = self._blocks.popleft()
+        block = self._blocks.pop(0)
         if block.slot >= 0:
             self._store.give_back(block.slot)
         block.slot, block.framed = -1, None
@@ -234,7 +239,7 @@ class Journal:
                 block = self._waiting[0]
                 if block.framed is not None:
                     await self._spill_one(block, block.framed)
-                self._waiting.popleft()
+                self._waiting.pop(0)
                 if not self.full:
                     self._let_append()
         finally:
@@ -315,8 +320,9 @@ class Journal:
 
     async def _more(self) -> None:
         future = asyncio.get_running_loop().create_future()
-        self._wakers.add(future)
+        self._wakers.append(future)
         try:
             await future
         finally:
-            self._wakers.discard(future)
+            with contextlib.suppress(ValueError):  # as a rule it has been woken
+                self._wakers.remove(future)

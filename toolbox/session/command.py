@@ -16,7 +16,13 @@ _MOST_PENDING_INPUT = 1024 * 1024
 
 
 class Command:
-    """Queued, then running, then exited. Whoever waits for it uses `done`."""
+    """Queued, then running, then exited. Whoever waits for it uses `wait`."""
+
+    # A session keeps thousands of them.
+    __slots__ = (
+        *("_done", "_echo", "_input", "_loop", "_observed", "_pending"),
+        *("ended_at", "exit", "id", "journal", "keeps_input", "started_at", "text"),
+    )
 
     def __init__(
         self,
@@ -35,12 +41,13 @@ class Command:
         self.exit: Exit | None = None
         self.started_at: float | None = None
         self.ended_at: float | None = None
-        self.done = asyncio.Event()
         self._echo = echo
         self._observed = observed
         self._input = -1
         self._pending = bytearray()
         self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] | None = None
+        """For those who wait."""
 
     @property
     def state(self) -> Literal["queued", "running", "exited"]:
@@ -71,9 +78,18 @@ class Command:
         self.ended_at = time.time()
         self.close_input()
         self.journal.finish()
-        self.done.set()
+        if self._done is not None:
+            self._done.set_result(None)
+            self._done = None
         if self._observed is not None:
             self._observed(end)
+
+    async def wait(self) -> None:
+        """Return once it has ended."""
+        if self.exit is None:
+            if self._done is None:
+                self._done = self._loop.create_future()
+            await asyncio.shield(self._done)
 
     def open_input(self, descriptor: int) -> None:
         """Take the write end of its standard input (non-blocking)."""

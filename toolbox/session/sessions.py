@@ -184,7 +184,7 @@ class Sessions:
     async def wait(self, session_id: str, command: Command) -> None:
         """Return when the command has ended. Raises `Gone` when its session is deleted first."""
         session = self._sessions.get(session_id)
-        await command.done.wait()
+        await command.wait()
         if session.deleted:
             raise Gone("the session was deleted while the command ran", code="SESSION_ENDED")
 
