@@ -225,6 +225,12 @@ async def test_killing_the_shell_ends_the_terminal(daemon: Daemon, pty: Pty) -> 
     assert await pty.end() == (1011, {"exitCode": 137, "exitReason": "SIGKILL"})
 
 
+def has_the_terminal(pid: str) -> bool:
+    """Tell whether a process is of the group in the foreground of its terminal."""
+    _, _, group, _, _, foreground = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:6]
+    return group == foreground
+
+
 async def test_job_control(connect: Connect) -> None:
     async with connect(CREATE, EXIT_CONTROL, id="p") as pty:
         await pty.run("bind 'set enable-bracketed-paste off'; echo rea''dy", "ready")
@@ -240,7 +246,12 @@ async def test_job_control(connect: Connect) -> None:
         await pty.type(b"\x1a")
         await pty.until("Stopped", start)
         await pty.run("jobs", "Stopped")
+        await pty.run("echo shell=$$=", "=\r\n")
+        shell = pty.output.rsplit(b"shell=", 1)[1].partition(b"=")[0].decode()
         await pty.run("fg; echo co''de $?", "sh -c")
+        # It is named before it gets the terminal.
+        while has_the_terminal(shell):
+            await asyncio.sleep(0.01)
         await pty.type(b"\x03")
         await pty.run("echo aft''er", "after")
         await pty.run("sh -c 'echo ca''t; exec cat'", "cat\r\n")
