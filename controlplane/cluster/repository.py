@@ -126,6 +126,7 @@ class ClusterRepository:
             changes += _shutdown(entry.kind, saved.auto_destroy_at)
         found = await self._cluster.patch(entry.kind, entry.metadata.name, changes)
         self._fleet.put(entry.kind, found)
+        self._written_at[record.id] = time.monotonic()  # its last activity is in the record too
         return saved
 
     async def remove(self, sandbox_id: str) -> None:
@@ -247,6 +248,9 @@ class ClusterRepository:
     async def touch(self, moments: Mapping[str, str]) -> None:
         """Remember the last activity of sandboxes: id -> time; here at once, in the cluster now and then."""
         for sandbox_id, moment in moments.items():
+            entry = self._fleet.get(sandbox_id)
+            if entry is not None and entry.record.last_activity_at >= moment:
+                continue  # it came with the record
             self._fleet.touch(sandbox_id, moment)
             self._unwritten[sandbox_id] = moment
 
